@@ -12,8 +12,11 @@
 #
 # Needs no root. What is in the cache is used without network; --update asks the archive for newer point versions.
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib/common.sh
 . "$(dirname "$0")/lib/common.sh"
+# shellcheck source=lib/apt.sh
 . "$tests_lib/apt.sh"
+# shellcheck source=lib/kernel.sh
 . "$tests_lib/kernel.sh"
 
 store=$SCHEDRIG_CACHE/kernels
@@ -46,7 +49,7 @@ install_release() {
 	# Only the holder of the lock is here: whatever is left is a dead run's.
 	rm -rf "$tmp"*
 	mkdir -p "$tmp"
-	kernel_unpack "$suite" "$release" "$tmp"
+	kernel_unpack "$suite" "$release" "$tmp" || exit 1
 	if [ -f "$tmp/config" ] && ! grep -q '^CONFIG_SCHED_CLASS_EXT=y' "$tmp/config"; then
 		rm -rf "$tmp"
 		die "kernel $release of $suite has no CONFIG_SCHED_CLASS_EXT=y"

@@ -13,6 +13,28 @@ apt_mirror() {
 	printf '%s\n' "$uri"
 }
 
+# apt_sources SUITE: lines of a sources list. The suite called "system" is what this machine's Debian has (without sources
+# of others) and its backports, so that a package from there finds its dependencies.
+apt_sources() {
+	local suite=$1 uri codename key=/usr/share/keyrings/debian-archive-keyring.gpg
+	uri=$(apt_mirror) || return 1
+	[ -e "$key" ] && key="[signed-by=$key] " || key=
+	if [ "$suite" != system ]; then
+		printf 'deb %s%s %s main\n' "$key" "$uri" "$suite"
+		return
+	fi
+	# shellcheck disable=SC2016 # apt expands these
+	apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
+		grep -E '/debian(-security)?/? ' | sort -u | sed "s|^|deb $key|"
+	codename=$(apt_codename)
+	printf 'deb %s%s %s-backports main\n' "$key" "$uri" "$codename"
+}
+
+apt_codename() {
+	# shellcheck source=/dev/null
+	(. /etc/os-release && printf '%s\n' "${VERSION_CODENAME:-unknown}")
+}
+
 # apt_with SUITE TOOL ARGS...: apt-get, apt-cache or apt-mark that sees SUITE and nothing else.
 apt_with() {
 	local suite=$1 tool=$2 dir=$SCHEDRIG_CACHE/apt/$1
@@ -35,11 +57,9 @@ apt_refresh() {
 }
 
 apt_refresh_locked() {
-	local suite=$1 dir=$SCHEDRIG_CACHE/apt/$1 uri key=/usr/share/keyrings/debian-archive-keyring.gpg
+	local suite=$1 dir=$SCHEDRIG_CACHE/apt/$1
 	mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
-	uri=$(apt_mirror) || return 1
-	[ -e "$key" ] && key="[signed-by=$key] " || key=
-	printf 'deb %s%s %s main\n' "$key" "$uri" "$suite" >"$dir/sources.list"
+	apt_sources "$suite" >"$dir/sources.list" || return 1
 	say "downloading the package lists of $suite"
 	if timeout -k 5 240 bash -c 'apt_with "$@"' - "$suite" apt-get -o APT::Update::Error-Mode=any update; then
 		touch "$dir/stamp"

@@ -28,7 +28,7 @@ have() {
 
 # with_lock FILE WHAT COMMAND...: one at a time; says so if it has to wait for another one.
 with_lock() {
-	local file=$1 what=$2 fd rc=0
+	local file=$1 what=$2 fd
 	shift 2
 	mkdir -p "$(dirname "$file")"
 	exec {fd}>>"$file"
@@ -36,8 +36,8 @@ with_lock() {
 		say "waiting for another run to finish $what"
 		flock "$fd"
 	fi
-	# Children must not inherit the lock: one left behind would hold it for ever.
-	"$@" {fd}>&- || rc=$?
+	# The children do not inherit the lock: one left behind would hold it for ever. No "||" here: it would switch
+	# errexit off in all of COMMAND.
+	"$@" {fd}>&-
 	exec {fd}>&-
-	return "$rc"
 }

@@ -5,9 +5,14 @@
 # shellcheck disable=SC2034 # for those who source this
 kernel_suites="trixie-backports sid"
 
-# kernel_releases SUITE FLAVOUR: releases such as 6.18.15+deb13-cloud-amd64, oldest first. FLAVOUR is "cloud-" or "".
+# kernel_releases SUITE FLAVOUR: releases such as 6.18.15+deb13-cloud-amd64, oldest first. FLAVOUR is "cloud-" or "". A split
+# kernel whose modules the archive has already dropped is left out.
 kernel_releases() {
-	apt_names "$1" "linux-image-[0-9][0-9.]*[0-9](\+[a-z0-9]+)?-${2}amd64" | sed 's/^linux-image-//'
+	apt_names "$1" "linux-(image|binary|modules)-[0-9][0-9.]*[0-9](\+[a-z0-9]+)?-${2}amd64" | awk '
+		{ kind = $0; sub(/^linux-/, "", kind); release = kind; sub(/^[a-z]+-/, "", release); sub(/-.*/, "", kind)
+		  has[kind, release] = 1; all[release] = 1 }
+		END { for (r in all)
+			if (has["image", r] && (!has["binary", r] || has["modules", r])) print r }' | sort -V
 }
 
 # kernel_unpack SUITE RELEASE DIR: fills DIR with vmlinuz, config (if packaged) and modules/ (content of
@@ -21,7 +26,7 @@ kernel_unpack() {
 	# shellcheck disable=SC2086 # one word per package
 	apt_fetch "$suite" "$tmp" $packages || { rm -rf "$tmp"; return 1; }
 	for from in "$tmp"/*.deb; do
-		dpkg -x "$from" "$tmp/root"
+		dpkg -x "$from" "$tmp/root" || return 1
 	done
 	mkdir -p "$dir/modules"
 	for from in "$tmp/root/usr/lib/modules/$release" "$tmp/root/lib/modules/$release"; do
