@@ -33,13 +33,13 @@ uint64_t clock_left_ns(uint64_t deadline_ns)
 
 struct timespec clock_timespec(uint64_t ns)
 {
-	return (struct timespec){ .tv_sec = (time_t)(ns / NS_PER_S), .tv_nsec = (long)(ns % NS_PER_S) };
+	return (struct timespec){.tv_sec = (time_t)(ns / NS_PER_S), .tv_nsec = (long)(ns % NS_PER_S)};
 }
 
 struct timeval clock_timeval(uint64_t ns)
 {
-	return (struct timeval){ .tv_sec = (time_t)(ns / NS_PER_S),
-		.tv_usec = (suseconds_t)(ns % NS_PER_S / NS_PER_US) };
+	return (struct timeval){
+		.tv_sec = (time_t)(ns / NS_PER_S), .tv_usec = (suseconds_t)(ns % NS_PER_S / NS_PER_US)};
 }
 
 int clock_poll_ms(uint64_t deadline_ns)

@@ -17,10 +17,10 @@ struct conn {
 	struct conn_ops ops;
 	void *arg;
 	size_t max_queue;
-	size_t skip;    /* bytes of an oversize payload still to be thrown away */
+	size_t skip; /* bytes of an oversize payload still to be thrown away */
 	struct frame_header skipped;
-	bool ended;     /* closed() was or must not be called */
-	bool refused;   /* a send was refused: drained() is due */
+	bool ended;   /* closed() was or must not be called */
+	bool refused; /* a send was refused: drained() is due */
 	bool in_callback, free_asked;
 };
 
@@ -76,8 +76,8 @@ static void on_read(struct bufferevent *bev, void *arg)
 			if (header.length > FRAME_SKIP_BYTES || !conn->ops.oversize) {
 				struct err err = ERR_INIT;
 				err_set(&err, ERR_LIMIT_EXCEEDED,
-				        "the peer announced a message of %u bytes, the limit is %u",
-				        header.length, FRAME_MAX_BYTES);
+					"the peer announced a message of %u bytes, the limit is %u",
+					header.length, FRAME_MAX_BYTES);
 				conn_end(conn, &err);
 				return;
 			}
@@ -118,7 +118,8 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	struct err err = ERR_INIT;
 	if (what & BEV_EVENT_ERROR) {
 		int errnum = EVUTIL_SOCKET_ERROR();
-		/* A peer that is gone is an end like any other: EOF and these differ only by what was in flight. */
+		/* A peer that is gone is an end like any other: EOF and these differ only by what was in
+		 * flight. */
 		if (errnum && errnum != ECONNRESET && errnum != EPIPE)
 			err_set_os(&err, ERR_HOST, errnum, "the connection failed");
 	}
@@ -126,8 +127,8 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 		conn_end(conn, &err);
 }
 
-struct conn *conn_new(struct loop *loop, int fd, size_t max_queue_bytes, const struct conn_ops *ops, void *arg,
-        struct err *err)
+struct conn *conn_new(struct loop *loop, int fd, size_t max_queue_bytes, const struct conn_ops *ops,
+	void *arg, struct err *err)
 {
 	struct conn *conn = NULL;
 	if (fd_set_nonblock(fd, err) < 0)

@@ -32,19 +32,21 @@ struct cpuset cpu_layout_usable(const struct cpu_layout *layout)
 int cpu_layout_check(const struct cpu_layout *layout, struct err *err)
 {
 	if (layout->n_cpus == 0 || layout->n_cpus > CPUSET_MAX)
-		return err_set(err, ERR_INVALID_ARGUMENT, "a layout of %u CPUs: 1 to %d are possible", layout->n_cpus,
-		        CPUSET_MAX);
+		return err_set(err, ERR_INVALID_ARGUMENT, "a layout of %u CPUs: 1 to %d are possible",
+			layout->n_cpus, CPUSET_MAX);
 	struct cpuset llcs = CPUSET_EMPTY, cores = CPUSET_EMPTY;
 	for (unsigned i = 0; i < layout->n_cpus; i++) {
 		const struct cpu_place *p = &layout->cpu[i];
 		if (p->node >= layout->n_nodes || p->llc >= layout->n_llcs || p->core >= layout->n_cores)
-			return err_set(err, ERR_INVALID_ARGUMENT, "CPU %u is outside the layout's own counts", i);
+			return err_set(
+				err, ERR_INVALID_ARGUMENT, "CPU %u is outside the layout's own counts", i);
 		if (p->llc >= CPUSET_MAX || p->core >= CPUSET_MAX)
 			return err_set(err, ERR_INVALID_ARGUMENT, "CPU %u is beyond the largest layout", i);
 		cpuset_add(&llcs, p->llc);
 		cpuset_add(&cores, p->core);
 	}
 	if (cpuset_count(&llcs) != layout->n_llcs || cpuset_count(&cores) != layout->n_cores)
-		return err_set(err, ERR_INVALID_ARGUMENT, "the layout counts caches or cores that no CPU belongs to");
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			"the layout counts caches or cores that no CPU belongs to");
 	return 0;
 }

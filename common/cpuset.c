@@ -87,7 +87,7 @@ int cpuset_next(const struct cpuset *set, unsigned from)
 
 int cpuset_nth(const struct cpuset *set, unsigned k)
 {
-	cpuset_for_each(cpu, set) {
+	cpuset_for_each (cpu, set) {
 		if (k-- == 0)
 			return cpu;
 	}
@@ -103,8 +103,9 @@ const char *cpuset_format(const struct cpuset *set, char *buffer, size_t size)
 		while (cpuset_has(set, last + 1))
 			last++;
 		const char *comma = used ? "," : "";
-		int n = last == (unsigned)first ? snprintf(buffer + used, size - used, "%s%d", comma, first) :
-		                                  snprintf(buffer + used, size - used, "%s%d-%u", comma, first, last);
+		int n = last == (unsigned)first
+				? snprintf(buffer + used, size - used, "%s%d", comma, first)
+				: snprintf(buffer + used, size - used, "%s%d-%u", comma, first, last);
 		if (n < 0 || (size_t)n >= size - used)
 			break;
 		used += (size_t)n;
@@ -159,5 +160,6 @@ int cpuset_parse(const char *text, struct cpuset *ret_set, struct err *err)
 	return 0;
 bad:
 	return err_set(err, ERR_INVALID_ARGUMENT,
-	        "'%.60s' is not a CPU list: write numbers below %d and ranges, such as 0-3,8", text, CPUSET_MAX);
+		"'%.60s' is not a CPU list: write numbers below %d and ranges, such as 0-3,8", text,
+		CPUSET_MAX);
 }

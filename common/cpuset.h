@@ -14,7 +14,7 @@ struct cpuset {
 	uint64_t bits[CPUSET_MAX / 64];
 };
 
-#define CPUSET_EMPTY ((struct cpuset){ { 0 } })
+#define CPUSET_EMPTY ((struct cpuset){{0}})
 /* Longest list text with its NUL: every second CPU of 1024 ("1,3,5,..."). */
 #define CPUSET_TEXT_BYTES 2560
 
@@ -39,6 +39,7 @@ const char *cpuset_format(const struct cpuset *set, char *buffer, size_t size);
 /* Parses the list form; spaces and a newline at the end are allowed, "" is the empty set. */
 int cpuset_parse(const char *text, struct cpuset *ret_set, struct err *err) must_check;
 
-#define cpuset_for_each(cpu, set) for (int cpu = cpuset_next(set, 0); cpu >= 0; cpu = cpuset_next(set, (unsigned)cpu + 1))
+#define cpuset_for_each(cpu, set)                                                                            \
+	for (int cpu = cpuset_next(set, 0); cpu >= 0; cpu = cpuset_next(set, (unsigned)cpu + 1))
 
 #endif

@@ -9,11 +9,13 @@ static int bad(struct err *err, const char *place)
 	return err_at(err, "%s", place);
 }
 
-static int resolve_range(const struct cpuspec *spec, const struct cpuset *usable, struct cpuset *ret, struct err *err)
+static int resolve_range(
+	const struct cpuspec *spec, const struct cpuset *usable, struct cpuset *ret, struct err *err)
 {
 	unsigned n = cpuset_count(usable);
 	if (!isfinite(spec->start) || spec->start < 0 || spec->start > 1) {
-		err_set(err, ERR_INVALID_ARGUMENT, "range start %g is not a number between 0 and 1", spec->start);
+		err_set(err, ERR_INVALID_ARGUMENT, "range start %g is not a number between 0 and 1",
+			spec->start);
 		return bad(err, "range.start");
 	}
 	if (!isfinite(spec->end) || spec->end < 0 || spec->end > 1) {
@@ -21,7 +23,8 @@ static int resolve_range(const struct cpuspec *spec, const struct cpuset *usable
 		return bad(err, "range.end");
 	}
 	if (spec->start >= spec->end) {
-		err_set(err, ERR_INVALID_ARGUMENT, "range start %g is not below its end %g", spec->start, spec->end);
+		err_set(err, ERR_INVALID_ARGUMENT, "range start %g is not below its end %g", spec->start,
+			spec->end);
 		return bad(err, "range.start");
 	}
 	unsigned first = (unsigned)(n * spec->start), last = (unsigned)(n * spec->end);
@@ -29,26 +32,27 @@ static int resolve_range(const struct cpuspec *spec, const struct cpuset *usable
 		cpuset_add(ret, (unsigned)cpuset_nth(usable, i));
 	if (first >= last) {
 		err_set(err, ERR_INVALID_ARGUMENT, "range %g..%g of %u usable CPUs holds no CPU", spec->start,
-		        spec->end, n);
+			spec->end, n);
 		return bad(err, "range");
 	}
 	return 0;
 }
 
-static int resolve_part(const struct cpuspec *spec, const struct cpuset *usable, struct cpuset *ret, struct err *err)
+static int resolve_part(
+	const struct cpuspec *spec, const struct cpuset *usable, struct cpuset *ret, struct err *err)
 {
 	bool overlap = spec->kind == CPUSPEC_OVERLAP;
 	const char *word = overlap ? "overlap" : "disjoint";
 	unsigned n = cpuset_count(usable);
 	if (spec->count == 0 || n < spec->count) {
-		err_set(err, ERR_INVALID_ARGUMENT, "%u parts of %u usable CPUs: 1 to %u are possible", spec->count, n,
-		        n);
+		err_set(err, ERR_INVALID_ARGUMENT, "%u parts of %u usable CPUs: 1 to %u are possible",
+			spec->count, n, n);
 		err_at(err, "count");
 		return bad(err, word);
 	}
 	if (spec->index >= spec->count) {
 		err_set(err, ERR_INVALID_ARGUMENT, "part %u of %u: parts are numbered from 0", spec->index,
-		        spec->count);
+			spec->count);
 		err_at(err, "index");
 		return bad(err, word);
 	}
@@ -56,8 +60,8 @@ static int resolve_part(const struct cpuspec *spec, const struct cpuset *usable,
 	unsigned last = spec->index + 1 == spec->count ? n : first + chunk;
 	if (overlap) {
 		if (!isfinite(spec->fraction) || spec->fraction < 0 || spec->fraction > 1) {
-			err_set(err, ERR_INVALID_ARGUMENT, "overlap fraction %g is not a number between 0 and 1",
-			        spec->fraction);
+			err_set(err, ERR_INVALID_ARGUMENT,
+				"overlap fraction %g is not a number between 0 and 1", spec->fraction);
 			err_at(err, "fraction");
 			return bad(err, word);
 		}
@@ -70,30 +74,33 @@ static int resolve_part(const struct cpuspec *spec, const struct cpuset *usable,
 	return 0;
 }
 
-int cpuspec_resolve(const struct cpuspec *spec, const struct cpu_layout *layout, struct cpuset *ret_set,
-        struct err *err)
+int cpuspec_resolve(
+	const struct cpuspec *spec, const struct cpu_layout *layout, struct cpuset *ret_set, struct err *err)
 {
-	struct cpuset set = CPUSET_EMPTY, all = cpuset_first_n(layout->n_cpus), usable = cpu_layout_usable(layout);
+	struct cpuset set = CPUSET_EMPTY, all = cpuset_first_n(layout->n_cpus),
+		      usable = cpu_layout_usable(layout);
 	char text[128];
 	int r = 0;
 	switch (spec->kind) {
 	case CPUSPEC_LLC:
 		if (spec->index >= layout->n_llcs) {
-			err_set(err, ERR_INVALID_ARGUMENT, "there is no LLC %u: this machine has %u (0..%u)", spec->index,
-			        layout->n_llcs, layout->n_llcs - 1);
+			err_set(err, ERR_INVALID_ARGUMENT, "there is no LLC %u: this machine has %u (0..%u)",
+				spec->index, layout->n_llcs, layout->n_llcs - 1);
 			return bad(err, "llc");
 		}
 		set = cpu_layout_llc(layout, spec->index);
 		break;
 	case CPUSPEC_NUMA:
 		if (spec->index >= layout->n_nodes) {
-			err_set(err, ERR_INVALID_ARGUMENT, "there is no NUMA node %u: this machine has %u (0..%u)",
-			        spec->index, layout->n_nodes, layout->n_nodes - 1);
+			err_set(err, ERR_INVALID_ARGUMENT,
+				"there is no NUMA node %u: this machine has %u (0..%u)", spec->index,
+				layout->n_nodes, layout->n_nodes - 1);
 			return bad(err, "numa");
 		}
 		set = cpu_layout_node(layout, spec->index);
 		if (cpuset_is_empty(&set)) {
-			err_set(err, ERR_INVALID_ARGUMENT, "NUMA node %u has memory only, no CPU", spec->index);
+			err_set(err, ERR_INVALID_ARGUMENT, "NUMA node %u has memory only, no CPU",
+				spec->index);
 			return bad(err, "numa");
 		}
 		break;
@@ -111,7 +118,7 @@ int cpuspec_resolve(const struct cpuspec *spec, const struct cpu_layout *layout,
 		}
 		if (!cpuset_is_subset(&spec->exact, &all)) {
 			err_set(err, ERR_INVALID_ARGUMENT, "CPUs %s are not all in this machine's 0-%u",
-			        cpuset_format(&spec->exact, text, sizeof(text)), layout->n_cpus - 1);
+				cpuset_format(&spec->exact, text, sizeof(text)), layout->n_cpus - 1);
 			return bad(err, "exact");
 		}
 		set = spec->exact;

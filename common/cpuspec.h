@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Descriptions of CPU sets relative to a layout ("LLC 1", "the first half"), and what they come to. Used on both
- * sides of the link: at validation and when applied. Plain values, any thread. */
+/* Descriptions of CPU sets relative to a layout ("LLC 1", "the first half"), and what they come to. Used on
+ * both sides of the link: at validation and when applied. Plain values, any thread. */
 #ifndef COMMON_CPUSPEC_H
 #define COMMON_CPUSPEC_H
 
@@ -22,9 +22,10 @@ struct cpuspec {
 	struct cpuset exact;
 };
 
-/* What the description comes to; never empty on success. ERR_INVALID_ARGUMENT with the offending field as place
+/* What the description comes to; never empty on success. ERR_INVALID_ARGUMENT with the offending field as
+ * place
  * ("llc", "start", "count", ...) and in the sentence what would be possible. */
 int cpuspec_resolve(const struct cpuspec *spec, const struct cpu_layout *layout, struct cpuset *ret_set,
-        struct err *err) must_check;
+	struct err *err) must_check;
 
 #endif

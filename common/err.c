@@ -49,13 +49,13 @@ static void err_vset(struct err *err, enum err_code code, int errnum, const char
 {
 	if (!err)
 		return;
-	*err = (struct err){ .code = code, .os_errno = errnum };
+	*err = (struct err){.code = code, .os_errno = errnum};
 	vsnprintf(err->message, sizeof(err->message), fmt, args);
 	if (errnum > 0) {
 		size_t used = strlen(err->message);
 		char text[128];
 		snprintf(err->message + used, sizeof(err->message) - used, ": %s",
-		        strerror_r(errnum, text, sizeof(text)));
+			strerror_r(errnum, text, sizeof(text)));
 	}
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Typed failures: a code, a sentence a user can act on, and its place. Fixed size, caller-owned, any thread.
  *
- * A function that can fail returns 0 or a negative errno and fills the caller's `struct err` (which may be NULL
- * where the caller only needs the number). err_set() where it happens, err_wrap() when it crosses a room. Libraries
- * do not log failures; the boundary (op, request, main) reports the struct once. */
+ * A function that can fail returns 0 or a negative errno and fills the caller's `struct err` (which may be
+ * NULL where the caller only needs the number). err_set() where it happens, err_wrap() when it crosses a
+ * room. Libraries do not log failures; the boundary (op, request, main) reports the struct once. */
 #ifndef COMMON_ERR_H
 #define COMMON_ERR_H
 
@@ -40,22 +40,25 @@ enum err_code {
 struct err {
 	enum err_code code;
 	int os_errno;      /* positive errno behind it, or 0 */
-	char reason[32];   /* finer name where the specification tells errors apart, e.g. "no-such-member"; or "" */
+	char reason[32];   /* finer name where the specification tells errors apart, e.g. "no-such-member"; or
+			      "" */
 	char place[160];   /* e.g. "steps[2].ops[0].cpus.start", or "" */
 	char message[640]; /* one sentence, no trailing period or newline */
 };
 
-#define ERR_INIT ((struct err){ 0 })
+#define ERR_INIT ((struct err){0})
 
 /* Sets code and sentence (reason, place and errno are cleared). Returns the code's negative errno. */
 int err_set(struct err *err, enum err_code code, const char *fmt, ...) printf_like(3, 4);
-/* The same, with the system's reason appended (": No such file or directory"). errnum > 0. Returns as err_set. */
+/* The same, with the system's reason appended (": No such file or directory"). errnum > 0. Returns as
+ * err_set. */
 int err_set_os(struct err *err, enum err_code code, int errnum, const char *fmt, ...) printf_like(4, 5);
 /* Puts "text: " before the sentence, keeping the rest. Returns the code's negative errno. */
 int err_wrap(struct err *err, const char *fmt, ...) printf_like(2, 3);
 /* Names the finer reason. Returns the code's negative errno. */
 int err_reason(struct err *err, const char *reason);
-/* Puts text before the place ("steps[2]" before "ops[0]" gives "steps[2].ops[0]"). Returns the code's negative errno. */
+/* Puts text before the place ("steps[2]" before "ops[0]" gives "steps[2].ops[0]"). Returns the code's
+ * negative errno. */
 int err_at(struct err *err, const char *fmt, ...) printf_like(2, 3);
 
 /* The code's name in the specification ("NotFound"); "Unknown" for numbers that are none. */

@@ -63,7 +63,8 @@ int fd_read_file(const char *path, size_t max_bytes, char **ret_bytes, size_t *r
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return err_set_os(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_HOST, errno, "cannot open %s", path);
+		return err_set_os(
+			err, errno == ENOENT ? ERR_NOT_FOUND : ERR_HOST, errno, "cannot open %s", path);
 	struct stat st;
 	if (fstat(fd, &st) < 0)
 		return err_set_os(err, ERR_HOST, errno, "cannot stat %s", path);
@@ -78,7 +79,8 @@ int fd_read_file(const char *path, size_t max_bytes, char **ret_bytes, size_t *r
 			return err_set_os(err, ERR_HOST, (int)-n, "cannot read %s", path);
 		used += (size_t)n;
 		if (used > max_bytes)
-			return err_set(err, ERR_LIMIT_EXCEEDED, "%s is larger than %zu bytes", path, max_bytes);
+			return err_set(
+				err, ERR_LIMIT_EXCEEDED, "%s is larger than %zu bytes", path, max_bytes);
 		if (used < size)
 			break;
 		size *= 2;

@@ -25,6 +25,8 @@ struct frame_header frame_decode(const uint8_t bytes[FRAME_HEADER_BYTES])
 	memcpy(&type, bytes + 4, 2);
 	memcpy(&stream, bytes + 6, 2);
 	memcpy(&seq, bytes + 8, 8);
-	return (struct frame_header){ .length = le32toh(length), .type = le16toh(type),
-		.stream = le16toh(stream), .seq = le64toh(seq) };
+	return (struct frame_header){.length = le32toh(length),
+		.type = le16toh(type),
+		.stream = le16toh(stream),
+		.seq = le64toh(seq)};
 }

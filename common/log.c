@@ -27,7 +27,7 @@ void log_set_sink(log_sink_fn sink, void *arg)
 
 void log_write(enum log_level level, const char *fmt, ...)
 {
-	static const char *const words[] = { "error: ", "warning: ", "", "debug: " };
+	static const char *const words[] = {"error: ", "warning: ", "", "debug: "};
 	if (level > log_max)
 		return;
 	int saved = errno;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The process's diagnostic log: one line per call on stderr (or a sink). Any thread; lines are not interleaved.
- * Libraries do not log failures (they return them); boundaries do, once. */
+/* The process's diagnostic log: one line per call on stderr (or a sink). Any thread; lines are not
+ * interleaved. Libraries do not log failures (they return them); boundaries do, once. */
 #ifndef COMMON_LOG_H
 #define COMMON_LOG_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Main loop and post queue (see loop.h). The queue and `stopped` are under `lock`; the rest is the loop thread's. */
+/* Main loop and post queue (see loop.h). The queue and `stopped` are under `lock`; the rest is the loop
+ * thread's. */
 #include "common/loop.h"
 
 #include "common/fd.h"
@@ -180,7 +181,7 @@ static int post_locked(struct loop *loop, const void *owner, loop_fn fn, void *a
 	struct post *p = malloc(sizeof(*p));
 	if (!p)
 		return -ENOMEM;
-	*p = (struct post){ .owner = owner, .fn = fn, .arg = arg };
+	*p = (struct post){.owner = owner, .fn = fn, .arg = arg};
 	*loop->tail = p;
 	loop->tail = &p->next;
 	wake(loop);
@@ -233,7 +234,7 @@ static void unqueue_call(struct loop *loop, struct call *call)
 
 int loop_call(struct loop *loop, loop_fn fn, void *arg)
 {
-	struct call call = { .loop = loop, .fn = fn, .arg = arg, .state = CALL_QUEUED };
+	struct call call = {.loop = loop, .fn = fn, .arg = arg, .state = CALL_QUEUED};
 	SCOPE_LOCK(&loop->lock);
 	if (loop->stopped)
 		return -ECANCELED;

@@ -29,13 +29,14 @@ bool loop_stopped(struct loop *loop);
 /* (any thread) True on the loop's own thread while it runs. */
 bool loop_is_current(struct loop *loop);
 
-/* (any thread) Runs fn(arg) on the loop's thread, in order of posting. `owner` names who drains it. Never blocks,
- * except for the queue's lock, which nobody holds across anything slow. -ENOMEM when it could not be queued. */
+/* (any thread) Runs fn(arg) on the loop's thread, in order of posting. `owner` names who drains it. Never
+ * blocks, except for the queue's lock, which nobody holds across anything slow. -ENOMEM when it could not be
+ * queued. */
 int loop_post(struct loop *loop, const void *owner, loop_fn fn, void *arg) must_check;
 /* Runs now what `owner` still has queued. Whoever is freed calls this first. */
 void loop_drain(struct loop *loop, const void *owner);
-/* (any thread but the loop's) Runs fn(arg) on the loop's thread and waits until it has. -ECANCELED when the loop has
- * stopped first: then fn has not run and never will. */
+/* (any thread but the loop's) Runs fn(arg) on the loop's thread and waits until it has. -ECANCELED when the
+ * loop has stopped first: then fn has not run and never will. */
 int loop_call(struct loop *loop, loop_fn fn, void *arg) must_check;
 
 #endif

@@ -29,7 +29,7 @@ int parse_u64(const char *text, uint64_t *ret_value, struct err *err)
 		if (digit >= base)
 			return err_set(err, ERR_INVALID_ARGUMENT, "'%.40s' is not a number", text);
 		if (__builtin_mul_overflow(value, (uint64_t)base, &value) ||
-		        __builtin_add_overflow(value, (uint64_t)digit, &value))
+			__builtin_add_overflow(value, (uint64_t)digit, &value))
 			return err_set(err, ERR_INVALID_ARGUMENT, "'%.40s' does not fit into 64 bits", text);
 	}
 	*ret_value = value;
@@ -56,7 +56,8 @@ int parse_i64(const char *text, int64_t *ret_value, struct err *err)
 	if (r < 0)
 		return r;
 	if (value > (uint64_t)INT64_MAX + negative)
-		return err_set(err, ERR_INVALID_ARGUMENT, "'%.40s' does not fit into 64 bits with a sign", text);
+		return err_set(
+			err, ERR_INVALID_ARGUMENT, "'%.40s' does not fit into 64 bits with a sign", text);
 	*ret_value = negative ? (int64_t)(0 - value) : (int64_t)value;
 	return 0;
 }
@@ -68,7 +69,7 @@ static bool scaled_number(const char **p, uint64_t *ret_whole, uint64_t *ret_fra
 	const char *start = *p;
 	for (; isdigit((unsigned char)**p); (*p)++)
 		if (__builtin_mul_overflow(whole, UINT64_C(10), &whole) ||
-		        __builtin_add_overflow(whole, (uint64_t)(**p - '0'), &whole))
+			__builtin_add_overflow(whole, (uint64_t)(**p - '0'), &whole))
 			return false;
 	if (*p == start)
 		return false;
@@ -101,9 +102,9 @@ int parse_duration_ns(const char *text, uint64_t *ret_ns, struct err *err)
 	static const struct {
 		const char *name;
 		uint64_t ns;
-	} units[] = { /* longer names first: "ms" before "m" */
-		{ "ns", 1 }, { "us", 1000 }, { "ms", 1000000 }, { "s", 1000000000 },
-		{ "m", UINT64_C(60) * 1000000000 }, { "h", UINT64_C(3600) * 1000000000 } };
+	} units[] = {/* longer names first: "ms" before "m" */
+		{"ns", 1}, {"us", 1000}, {"ms", 1000000}, {"s", 1000000000}, {"m", UINT64_C(60) * 1000000000},
+		{"h", UINT64_C(3600) * 1000000000}};
 	if (strcmp(text, "0") == 0) {
 		*ret_ns = 0;
 		return 0;
@@ -114,7 +115,9 @@ int parse_duration_ns(const char *text, uint64_t *ret_ns, struct err *err)
 		uint64_t whole, fraction, value;
 		if (!scaled_number(&p, &whole, &fraction))
 			return err_set(err, ERR_INVALID_ARGUMENT,
-			        "'%.40s' is not a duration: write a number with a unit, such as 250us or 1m30s", text);
+				"'%.40s' is not a duration: write a number with a unit, such as 250us or "
+				"1m30s",
+				text);
 		size_t i = 0;
 		for (; i < ARRAY_SIZE(units); i++) {
 			size_t n = strlen(units[i].name);
@@ -124,10 +127,10 @@ int parse_duration_ns(const char *text, uint64_t *ret_ns, struct err *err)
 			}
 		}
 		if (i == ARRAY_SIZE(units))
-			return err_set(err, ERR_INVALID_ARGUMENT, "'%.40s' %s: units are ns, us, ms, s, m, h", text,
-			        *p ? "has an unknown unit" : "has no unit");
+			return err_set(err, ERR_INVALID_ARGUMENT, "'%.40s' %s: units are ns, us, ms, s, m, h",
+				text, *p ? "has an unknown unit" : "has no unit");
 		if (!times_unit(whole, fraction, units[i].ns, &value) ||
-		        __builtin_add_overflow(total, value, &total))
+			__builtin_add_overflow(total, value, &total))
 			return err_set(err, ERR_INVALID_ARGUMENT, "'%.40s' is too long for a duration", text);
 	} while (*p);
 	*ret_ns = total;
@@ -140,7 +143,8 @@ int parse_size_bytes(const char *text, uint64_t *ret_bytes, struct err *err)
 	const char *p = text;
 	uint64_t whole, fraction, unit = 1;
 	if (!scaled_number(&p, &whole, &fraction))
-		return err_set(err, ERR_INVALID_ARGUMENT, "'%.40s' is not a size: write it like 64M or 4GiB", text);
+		return err_set(
+			err, ERR_INVALID_ARGUMENT, "'%.40s' is not a size: write it like 64M or 4GiB", text);
 	const char *letter = *p ? strchr(letters, *p) : NULL;
 	if (letter) {
 		unit = UINT64_C(1) << (10 * (letter - letters + 1));
@@ -152,8 +156,9 @@ int parse_size_bytes(const char *text, uint64_t *ret_bytes, struct err *err)
 	}
 	if (*p)
 		return err_set(err, ERR_INVALID_ARGUMENT,
-		        "'%.40s' has an unknown unit: units are B, K, M, G, T (powers of 1024, KiB and so on too)",
-		        text);
+			"'%.40s' has an unknown unit: units are B, K, M, G, T (powers of 1024, KiB and so on "
+			"too)",
+			text);
 	if (!times_unit(whole, fraction, unit, ret_bytes))
 		return err_set(err, ERR_INVALID_ARGUMENT, "'%.40s' is too large for a size", text);
 	return 0;
@@ -164,13 +169,14 @@ const char *format_duration(uint64_t ns, char *buffer, size_t size)
 	static const struct {
 		uint64_t ns;
 		const char *unit;
-	} steps[] = { { 1000000000, "s" }, { 1000000, "ms" }, { 1000, "us" }, { 1, "ns" } };
+	} steps[] = {{1000000000, "s"}, {1000000, "ms"}, {1000, "us"}, {1, "ns"}};
 	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
 		if (ns < steps[i].ns)
 			continue;
 		uint64_t thousandths = (uint64_t)(((unsigned __int128)ns * 1000) / steps[i].ns);
 		if (steps[i].ns == 1 || thousandths % 1000 == 0)
-			snprintf(buffer, size, "%llu%s", (unsigned long long)(ns / steps[i].ns), steps[i].unit);
+			snprintf(buffer, size, "%llu%s", (unsigned long long)(ns / steps[i].ns),
+				steps[i].unit);
 		else
 			snprintf(buffer, size, "%.3g%s", (double)ns / (double)steps[i].ns, steps[i].unit);
 		return buffer;

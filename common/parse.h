@@ -11,8 +11,8 @@ int parse_u64(const char *text, uint64_t *ret_value, struct err *err) must_check
 int parse_u32(const char *text, uint32_t *ret_value, struct err *err) must_check;
 /* With an optional sign. */
 int parse_i64(const char *text, int64_t *ret_value, struct err *err) must_check;
-/* Durations: one or more of NUMBER UNIT with ns, us, ms, s, m, h ("250us", "1m30s", "1.5s"); "0" alone needs no unit.
- * A number without unit or an unknown unit is refused with the units listed. */
+/* Durations: one or more of NUMBER UNIT with ns, us, ms, s, m, h ("250us", "1m30s", "1.5s"); "0" alone needs
+ * no unit. A number without unit or an unknown unit is refused with the units listed. */
 int parse_duration_ns(const char *text, uint64_t *ret_ns, struct err *err) must_check;
 /* Sizes: NUMBER with optional K, M, G, T, KiB, MiB, GiB, TiB (all powers of 1024) or B. */
 int parse_size_bytes(const char *text, uint64_t *ret_bytes, struct err *err) must_check;

@@ -10,7 +10,8 @@
 
 #define _cleanup_(fn) __attribute__((cleanup(fn)))
 
-/* Declares `static inline void name##_p(type *p)` that calls fn on a non-empty *p; use as _cleanup_(name##_p). */
+/* Declares `static inline void name##_p(type *p)` that calls fn on a non-empty *p; use as
+ * _cleanup_(name##_p). */
 #define SCOPE_GUARD(type, name, fn)                                                                          \
 	static inline void name##_p(type *p)                                                                 \
 	{                                                                                                    \
@@ -50,8 +51,8 @@ static inline pthread_mutex_t *scope_lock_begin(pthread_mutex_t *m)
 #define SCOPE_CAT(a, b) SCOPE_CAT2(a, b)
 /* Holds the mutex until the end of the scope. */
 #define SCOPE_LOCK(m)                                                                                        \
-	pthread_mutex_t *SCOPE_CAT(scope_lock_, __LINE__)                                                    \
-	        __attribute__((cleanup(scope_unlock), unused)) = scope_lock_begin(m)
+	pthread_mutex_t *SCOPE_CAT(scope_lock_, __LINE__) __attribute__((cleanup(scope_unlock), unused)) =   \
+		scope_lock_begin(m)
 
 /* Empties the variable and returns what it held, so that its guard does nothing. */
 #define TAKE_PTR(p)                                                                                          \

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* A growing string. Not shared between threads. Out of memory marks it broken; the owner checks once at the end. */
+/* A growing string. Not shared between threads. Out of memory marks it broken; the owner checks once at the
+ * end. */
 #ifndef COMMON_STRBUF_H
 #define COMMON_STRBUF_H
 
@@ -13,7 +14,7 @@ struct strbuf {
 	bool broken; /* memory ran out: the content is incomplete */
 };
 
-#define STRBUF_INIT ((struct strbuf){ 0 })
+#define STRBUF_INIT ((struct strbuf){0})
 
 void strbuf_deinit(struct strbuf *sb);
 void strbuf_add(struct strbuf *sb, const char *bytes, size_t length);
