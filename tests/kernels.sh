@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
 # Stock sched_ext kernels (Debian, cloud flavour) for tests and demo, unpacked into the cache that schedrigd --kernel reads:
 #
 #   $SCHEDRIG_CACHE/kernels/RELEASE/vmlinuz    the packaged image
@@ -137,5 +138,5 @@ case ${1:-fetch} in
 fetch) shift $(($# > 0)); fetch "$@" ;;
 path) shift; path "$@" ;;
 list) list ;;
-*) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 64 ;;
+*) sed -n '3,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 64 ;;
 esac

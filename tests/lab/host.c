@@ -1,7 +1,10 @@
-// The lab's end outside the emulated machine: starts it, hands it the command, passes on what comes back, and ends it.
-// Single thread. The machine is a child that dies with this process however that ends, so nothing is left behind.
+// SPDX-License-Identifier: GPL-2.0-only
+// The lab's end outside the emulated machine: starts it, hands it the command, passes on what comes back, and
+// ends it. Single thread. The machine is a child that dies with this process however that ends, so nothing is
+// left behind.
 //
-//   host --timeout S --boot-timeout S --console FILE [--mount TAG=PATH]... MACHINE ARG... -- COMMAND ARG...
+//   host --timeout S --boot-timeout S --console FILE [--mount TAG=PATH]... [--fixed PATH] MACHINE ARG... --
+//   COMMAND ARG...
 //
 // Exit status: the command's; 124 when the time limit ended it; 125 when the lab failed (reason on stderr).
 #define _GNU_SOURCE
@@ -24,14 +27,14 @@
 #define EXIT_TIMEOUT 124
 #define EXIT_LAB 125
 #define SILENCE_LIMIT_S 180 // of a machine that should say ALIVE every WIRE_ALIVE_S
-#define GRACE_S 15	    // for a command that was told to end
+#define GRACE_S 15          // for a command that was told to end
 #define CONSOLE_TAIL_BYTES 3000
 
 enum machine_fds { MACHINE_WIRE_FD = 3 }; // the machine's arguments name it
 
 struct lab {
 	long timeout_s, boot_timeout_s;
-	const char *console;
+	const char *console, *fixed;
 	char *mounts[16];
 	size_t n_mounts;
 	char **command;
@@ -39,9 +42,9 @@ struct lab {
 	int wire;
 	bool ready;
 	bool timed_out;
-	double heard_s;	   // when the machine last said anything
+	double heard_s;    // when the machine last said anything
 	double deadline_s; // of the command, 0 before it starts
-	double kill_s;	   // when patience with a command that was told to end is over, 0: was not told
+	double kill_s;     // when patience with a command that was told to end is over, 0: was not told
 };
 
 static char frame[WIRE_MAX_BYTES + 1];
@@ -77,7 +80,8 @@ static void show_console(const char *path)
 	n = fread(frame, 1, CONSOLE_TAIL_BYTES, f);
 	fclose(f);
 	if (n > 0)
-		fprintf(stderr, "lab: end of the machine's console (all of it: %s):\n%.*s\n", path, (int)n, frame);
+		fprintf(stderr, "lab: end of the machine's console (all of it: %s):\n%.*s\n", path, (int)n,
+			frame);
 }
 
 static void end_machine(struct lab *lab)
@@ -121,11 +125,13 @@ static pid_t start_machine(char **machine_args, int wire)
 	_exit(EXIT_LAB);
 }
 
-// Session-bound or secret: no use inside, or none of its business. TMPDIR points at host directories that are hidden there.
+// Session-bound or secret: no use inside, or none of its business. TMPDIR points at host directories that are
+// hidden there.
 static bool env_passes(const char *entry)
 {
-	static const char *const dropped[] = {"TMPDIR=", "XDG_RUNTIME_DIR=", "DBUS_", "SSH_", "DISPLAY=", "WAYLAND_",
-		"LD_PRELOAD=", "BASH_FUNC_", "OLDPWD=", "_=", "SCHEDRIG_LAB=", "SCHEDRIG_SPEED=", "LISTEN_", "NOTIFY_SOCKET="};
+	static const char *const dropped[] = {"TMPDIR=", "XDG_RUNTIME_DIR=", "DBUS_", "SSH_",
+		"DISPLAY=", "WAYLAND_", "LD_PRELOAD=", "BASH_FUNC_",
+		"OLDPWD=", "_=", "SCHEDRIG_LAB=", "SCHEDRIG_SPEED=", "LISTEN_", "NOTIFY_SOCKET="};
 	const char *equals = strchr(entry, '=');
 	char name[128];
 
@@ -148,6 +154,8 @@ static int send_job(struct lab *lab)
 	char *cwd = getcwd(NULL, 0), pair[WIRE_MAX_BYTES];
 	int r = cwd ? 0 : -errno;
 
+	if (r == 0 && lab->fixed)
+		r = send_string(lab->wire, WIRE_FIXED, lab->fixed);
 	for (size_t i = 0; r == 0 && i < lab->n_mounts; i++) {
 		int len = snprintf(pair, sizeof(pair), "%s", lab->mounts[i]);
 
@@ -174,13 +182,15 @@ static int handle_frame(struct lab *lab)
 	int r = wire_recv(lab->wire, &h, frame);
 
 	if (r < 0)
-		return lab_failed(lab, lab->ready ? "the emulated machine died" : "the emulated machine died before it was up");
+		return lab_failed(lab, lab->ready ? "the emulated machine died"
+						  : "the emulated machine died before it was up");
 	lab->heard_s = now_s();
 	switch (h.type) {
 	case WIRE_READY:
 		lab->ready = true;
 		if (send_job(lab) < 0)
-			return lab_failed(lab, "the command, its arguments or its environment are too long for the lab");
+			return lab_failed(lab,
+				"the command, its arguments or its environment are too long for the lab");
 		lab->deadline_s = lab->timeout_s > 0 ? lab->heard_s + (double)lab->timeout_s : 0;
 		return -1;
 	case WIRE_OUT:
@@ -255,7 +265,9 @@ static int run(struct lab *lab, int signals)
 
 static int usage(void)
 {
-	fputs("usage: host --timeout S --boot-timeout S --console FILE [--mount TAG=PATH]... MACHINE ARG... -- COMMAND ARG...\n",
+	fputs("usage: host --timeout S --boot-timeout S --console FILE [--mount TAG=PATH]... [--fixed PATH] "
+	      "MACHINE ARG... "
+	      "-- COMMAND ARG...\n",
 		stderr);
 	return 64;
 }
@@ -264,7 +276,8 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {{"timeout", required_argument, NULL, 't'},
 		{"boot-timeout", required_argument, NULL, 'b'}, {"console", required_argument, NULL, 'c'},
-		{"mount", required_argument, NULL, 'm'}, {NULL, 0, NULL, 0}};
+		{"mount", required_argument, NULL, 'm'}, {"fixed", required_argument, NULL, 'f'},
+		{NULL, 0, NULL, 0}};
 	struct lab lab = {.boot_timeout_s = 180, .console = "/dev/null"};
 	int option, sockets[2], signals;
 	sigset_t handled;
@@ -276,6 +289,8 @@ int main(int argc, char **argv)
 			lab.boot_timeout_s = atol(optarg);
 		else if (option == 'c')
 			lab.console = optarg;
+		else if (option == 'f')
+			lab.fixed = optarg;
 		else if (option == 'm' && lab.n_mounts < 16 && strchr(optarg, '='))
 			lab.mounts[lab.n_mounts++] = optarg;
 		else

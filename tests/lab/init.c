@@ -1,6 +1,7 @@
-// PID 1 of the lab's emulated machine: loads modules, mounts the host's files at their own paths, runs one command
-// and passes its output and exit status to host.c. Single thread. Static, the only program in the initramfs but the
-// probe. It never powers the machine off: host.c ends it after the last frame.
+// SPDX-License-Identifier: GPL-2.0-only
+// PID 1 of the lab's emulated machine: loads modules, mounts the host's files at their own paths, runs one
+// command and passes its output and exit status to host.c. Single thread. Static, the only program in the
+// initramfs but the probe. It never powers the machine off: host.c ends it after the last frame.
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <fcntl.h>
@@ -24,6 +25,7 @@
 #include "wire.h"
 
 #define MAX_STRINGS 4096
+#define MAX_FIXED 8
 #define NINE_P "trans=virtio,version=9p2000.L,msize=512000,"
 
 static int port = -1;
@@ -31,6 +33,11 @@ static char frame[WIRE_MAX_BYTES + 1];
 static char *args[MAX_STRINGS + 1], *env[MAX_STRINGS + 3];
 static size_t n_args, n_env;
 static char *cwd;
+static struct {
+	char *path;
+	int fd;
+} fixed[MAX_FIXED];
+static size_t n_fixed;
 
 // Says why and waits for the end: the host's side kills the machine.
 static void __attribute__((noreturn, format(printf, 1, 2))) fail(const char *format, ...)
@@ -64,7 +71,8 @@ static void mkdirs(const char *path)
 	(void)mkdir(copy, 0755);
 }
 
-static void mount_at(const char *what, const char *type, const char *where, unsigned long flags, const char *options)
+static void mount_at(
+	const char *what, const char *type, const char *where, unsigned long flags, const char *options)
 {
 	mkdirs(where);
 	if (mount(what, where, type, flags, options) < 0)
@@ -96,7 +104,8 @@ static void load_modules(void)
 	}
 }
 
-// The port appears when the virtio-serial driver has talked to the device: waits for that on the uevent socket.
+// The port appears when the virtio-serial driver has talked to the device: waits for that on the uevent
+// socket.
 static void open_port(void)
 {
 	struct dirent **names;
@@ -175,7 +184,8 @@ static void measure_speed(char *ret_line, size_t size)
 	waitpid(pid, &status, 0);
 	ret_line[strcspn(ret_line, "\n")] = 0;
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-		fail("KVM does not work in the emulated machine (probe said '%s', status %#x)", ret_line, status);
+		fail("KVM does not work in the emulated machine (probe said '%s', status %#x)", ret_line,
+			status);
 }
 
 static void mount_host_files(void)
@@ -197,12 +207,18 @@ static void mount_host_files(void)
 		{"tmpfs", "/var/tmp", "mode=1777"},
 	};
 
-	// cache=loose: nothing that is read through this mount changes while the machine is up, or it does not matter.
+	// cache=loose: nothing that is read through this mount changes while the machine is up, or it does
+	// not matter.
 	mount_at("lab.root", "9p", "/host", MS_RDONLY, NINE_P "cache=loose");
-	if (chdir("/host") < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0)
+	if (chdir("/host") < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 ||
+		chdir("/") < 0)
 		fail("cannot change to the host's root: %s", strerror(errno));
 	for (size_t i = 0; i < sizeof(fresh) / sizeof(fresh[0]); i++)
 		mount_at("lab", fresh[i].type, fresh[i].where, 0, fresh[i].options);
+	// udev's links; shells' process substitution needs the first.
+	if (symlink("/proc/self/fd", "/dev/fd") < 0 || symlink("fd/0", "/dev/stdin") < 0 ||
+		symlink("fd/1", "/dev/stdout") < 0 || symlink("fd/2", "/dev/stderr") < 0)
+		fail("links in /dev: %s", strerror(errno));
 }
 
 static char *keep(const char *text)
@@ -212,6 +228,31 @@ static char *keep(const char *text)
 	if (!copy)
 		fail("out of memory");
 	return copy;
+}
+
+// Taken hold of before the mounts that cover it.
+static void open_fixed(const char *path)
+{
+	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0 && errno == ENOENT)
+		return;
+	if (fd < 0 || n_fixed >= MAX_FIXED)
+		fail("cannot open %s: %s", path, strerror(errno));
+	fixed[n_fixed].path = keep(path);
+	fixed[n_fixed++].fd = fd;
+}
+
+static void mount_fixed(void)
+{
+	char from[64];
+
+	for (size_t i = 0; i < n_fixed; i++) {
+		snprintf(from, sizeof(from), "/proc/self/fd/%d", fixed[i].fd);
+		if (mount(from, fixed[i].path, NULL, MS_BIND, NULL) < 0)
+			fail("cannot bind %s: %s", fixed[i].path, strerror(errno));
+		close(fixed[i].fd);
+	}
 }
 
 static void receive_job(void)
@@ -224,6 +265,9 @@ static void receive_job(void)
 		if (r < 0)
 			fail("port: %s", strerror(-r));
 		switch (h.type) {
+		case WIRE_FIXED:
+			open_fixed(frame);
+			break;
 		case WIRE_MOUNT:
 			// cache=mmap: others see what is written at once, and shared mappings work.
 			mount_at(frame, "9p", frame + strlen(frame) + 1, 0, NINE_P "cache=mmap");
@@ -243,6 +287,7 @@ static void receive_job(void)
 		case WIRE_START:
 			if (n_args == 0 || !cwd)
 				fail("the host sent no command");
+			mount_fixed();
 			return;
 		default:
 			fail("unexpected frame %u", h.type);
@@ -289,7 +334,8 @@ static pid_t start_command(int ret_pipes[2])
 	return pid;
 }
 
-// Passes on what there is, up to one frame. Returns whether there was anything; closes and marks an ended stream.
+// Passes on what there is, up to one frame. Returns whether there was anything; closes and marks an ended
+// stream.
 static bool forward(struct pollfd *from, enum wire_type type)
 {
 	ssize_t n;
@@ -375,8 +421,8 @@ static unsigned char serve(pid_t command, int pipes[2], int children)
 
 int main(void)
 {
-	static char speed[128], speed_env[200], exits_env[32];
-	struct rlimit many = {1048576, 1048576};
+	static char speed[128], speed_env[200], lab_env[32];
+	struct rlimit many = {1048576, 1048576}, unlimited = {RLIM_INFINITY, RLIM_INFINITY};
 	int pipes[2], children, uevents;
 	unsigned char status;
 	sigset_t chld;
@@ -393,6 +439,7 @@ int main(void)
 	mount_host_files();
 	loopback_up();
 	setrlimit(RLIMIT_NOFILE, &many);
+	setrlimit(RLIMIT_MEMLOCK, &unlimited);
 	sigemptyset(&chld);
 	sigaddset(&chld, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &chld, NULL);
@@ -400,10 +447,11 @@ int main(void)
 	if (wire_send(port, WIRE_READY, speed, strlen(speed)) < 0)
 		fail("port: cannot write");
 	receive_job();
-	snprintf(speed_env, sizeof(speed_env), "SCHEDRIG_SPEED=%s", strrchr(speed, ' ') ? strrchr(speed, ' ') + 1 : "1");
-	snprintf(exits_env, sizeof(exits_env), "SCHEDRIG_LAB=emulated");
+	snprintf(speed_env, sizeof(speed_env), "SCHEDRIG_SPEED=%s",
+		strrchr(speed, ' ') ? strrchr(speed, ' ') + 1 : "1");
+	snprintf(lab_env, sizeof(lab_env), "SCHEDRIG_LAB=emulated");
 	env[n_env++] = speed_env;
-	env[n_env++] = exits_env;
+	env[n_env++] = lab_env;
 	command = start_command(pipes);
 	status = serve(command, pipes, children);
 	// Dirty pages of shared mappings reach the host's files before the machine is killed.

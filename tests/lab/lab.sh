@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
 # Runs a command where a KVM is that boots kernels: right here if there is one, otherwise in an emulated machine.
 #
 #   lab.sh [--memory MiB] [--here|--emulated] [--timeout S] [--share DIR]... -- COMMAND...
@@ -9,8 +10,8 @@
 #   --share DIR    another directory to be writable in the emulated machine
 #
 # In the emulated machine the host's files are seen at their own paths, read-only, except: the git work tree around the
-# current directory (or that directory), SCHEDRIG_BUILD, SCHEDRIG_CACHE and --share directories, which are shared
-# read-write, and /tmp, /run, /var/tmp, which are the machine's own. The command has root, the caller's environment, no
+# current directory (or that directory), SCHEDRIG_BUILD, SCHEDRIG_CACHE (but for kernels/ in it) and --share
+# directories, which are shared read-write, and /tmp, /run, /var/tmp, which are the machine's own. The command has root, the caller's environment, no
 # stdin, and gets: SCHEDRIG_LAB (native or emulated) and SCHEDRIG_SPEED (factor for time limits). Its output is passed on
 # as it comes, and its exit status at the end; 125 means that the lab itself failed. INT, TERM and HUP are passed in; a
 # second one ends everything at once. One emulated machine at a time: another call waits.
@@ -203,13 +204,14 @@ run_emulated() {
 		mounts+=(--mount "$tag=$dir")
 		n=$((n + 1))
 	done < <(shared_dirs)
+	# Kernels are input, and walking their modules through a mount that asks the host about each name takes seconds.
 	exec "$tools/host" --timeout "$timeout" --boot-timeout 180 --console "$store/console.log" "${mounts[@]}" \
-		"${args[@]}" -- "$@"
+		--fixed "$SCHEDRIG_CACHE/kernels" "${args[@]}" -- "$@"
 }
 
 usage() {
 	[ $# -eq 0 ] || say "lab.sh: $*"
-	sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2
+	sed -n '3,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2
 	exit 64
 }
 

@@ -1,6 +1,8 @@
-// Measures what /dev/kvm is worth: how fast guest kernel code (ring 0) runs and how many exits a second it makes.
-// A /dev/kvm whose kernel mode is emulated instruction by instruction cannot boot a kernel; this tells in ~20 ms.
-// Stands alone, single thread, linked statically so that it also runs in the lab's first seconds.
+// SPDX-License-Identifier: GPL-2.0-only
+// Measures what /dev/kvm is worth: how fast guest kernel code (ring 0) runs and how many exits a second it
+// makes. A /dev/kvm whose kernel mode is emulated instruction by instruction cannot boot a kernel; this tells
+// in 20 to 60 ms. Stands alone, single thread, linked statically so that it also runs in the lab's first
+// seconds.
 //
 // Prints one line: "INSTRUCTIONS_PER_S EXITS_PER_S SPEED", SPEED being the factor (>= 1) for time limits.
 // Exit status: 0 native speed, 1 a KVM that cannot run kernels, 2 no usable KVM (reason on stderr), 64 usage.
@@ -19,7 +21,11 @@
 #include <unistd.h>
 
 #define WINDOW_US 10000
-// Hardware and nested hardware make more than 1e9, TCG's nested SVM 5e8 to 1e9, KVM's instruction emulator 1e6.
+// The first window pays for cold caches, or for translation of the code; a busy machine spoils single ones.
+#define WINDOWS 3
+#define FAST_INSTRUCTIONS_PER_S 1e9 // no need to look again
+// Hardware and nested hardware make more than 1e9, TCG's nested SVM 5e8 to 1e9, KVM's instruction emulator
+// 1e6.
 #define NATIVE_INSTRUCTIONS_PER_S 5e7
 // What ordinary hardware does; time limits in tests are written for it.
 #define REFERENCE_INSTRUCTIONS_PER_S 3e9
@@ -48,15 +54,23 @@ static double now_s(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-// Runs the loop at `code` for WINDOW_US. Returns iterations (its EAX) per second, negative if KVM does not run it.
-static double measure(int vcpu, uint8_t *memory, const uint8_t *code, size_t len)
+// Loads a loop that counts in EAX.
+static int load(int vcpu, uint8_t *memory, const uint8_t *code, size_t len)
 {
 	struct kvm_regs regs = {.rip = 0, .rflags = 2};
-	struct itimerval window = {.it_value = {.tv_usec = WINDOW_US}};
-	double start, end;
 
 	memcpy(memory, code, len);
-	if (ioctl(vcpu, KVM_SET_REGS, &regs) < 0)
+	return ioctl(vcpu, KVM_SET_REGS, &regs);
+}
+
+// Runs what is loaded for WINDOW_US. Returns iterations per second, negative if KVM does not run it.
+static double measure_once(int vcpu)
+{
+	struct itimerval window = {.it_value = {.tv_usec = WINDOW_US}};
+	struct kvm_regs before, after;
+	double start, end;
+
+	if (ioctl(vcpu, KVM_GET_REGS, &before) < 0)
 		return -1;
 	run->immediate_exit = 0;
 	start = now_s();
@@ -72,9 +86,24 @@ static double measure(int vcpu, uint8_t *memory, const uint8_t *code, size_t len
 		}
 	}
 	end = now_s();
-	if (ioctl(vcpu, KVM_GET_REGS, &regs) < 0)
+	if (ioctl(vcpu, KVM_GET_REGS, &after) < 0)
 		return -1;
-	return (double)(uint32_t)regs.rax / (end - start);
+	return (double)(uint32_t)(after.rax - before.rax) / (end - start);
+}
+
+// The best of some windows; stops early at `enough`.
+static double measure(int vcpu, double enough)
+{
+	double best = -1;
+
+	for (int i = 0; i < WINDOWS && best < enough; i++) {
+		double now = measure_once(vcpu);
+
+		if (now < 0)
+			return -1;
+		best = now > best ? now : best;
+	}
+	return best;
 }
 
 // Flat 32-bit protected mode without paging: kernel mode with the least to set up.
@@ -97,7 +126,7 @@ static int enter_protected_mode(int vcpu)
 
 int main(int argc, char **argv)
 {
-	static const uint8_t spin[] = {0x40, 0xeb, 0xfd};		// 1: inc %eax; jmp 1b
+	static const uint8_t spin[] = {0x40, 0xeb, 0xfd};              // 1: inc %eax; jmp 1b
 	static const uint8_t exits[] = {0x40, 0xe6, 0x80, 0xeb, 0xfb}; // 1: inc %eax; out %al, $0x80; jmp 1b
 	struct kvm_userspace_memory_region slot = {.memory_size = 4096};
 	struct sigaction alarm_action = {.sa_handler = on_alarm};
@@ -132,14 +161,19 @@ int main(int argc, char **argv)
 	sigaction(SIGALRM, &alarm_action, NULL);
 	if (enter_protected_mode(vcpu) < 0)
 		return fail("KVM_SET_SREGS");
-	instructions = 2 * measure(vcpu, memory, spin, sizeof(spin));
-	if (instructions < 0)
-		return fail("KVM_RUN");
-	exits_per_s = measure(vcpu, memory, exits, sizeof(exits));
+	// Exits first: they warm up the entry path, which takes longer than a window in an emulated machine.
+	exits_per_s =
+		load(vcpu, memory, exits, sizeof(exits)) < 0 ? -1 : measure(vcpu, REFERENCE_EXITS_PER_S);
 	if (exits_per_s < 0)
 		return fail("KVM_RUN");
+	instructions = load(vcpu, memory, spin, sizeof(spin)) < 0
+			       ? -1
+			       : 2 * measure(vcpu, FAST_INSTRUCTIONS_PER_S / 2);
+	if (instructions < 0)
+		return fail("KVM_RUN");
 	// A boot is part plain code, part exits and page-table work: hence both, in equal parts.
-	speed = sqrt(REFERENCE_INSTRUCTIONS_PER_S / (instructions + 1) * REFERENCE_EXITS_PER_S / (exits_per_s + 1));
+	speed = sqrt(REFERENCE_INSTRUCTIONS_PER_S / (instructions + 1) * REFERENCE_EXITS_PER_S /
+		     (exits_per_s + 1));
 	printf("%.0f %.0f %.1f\n", instructions, exits_per_s, speed < 1 ? 1 : speed);
 	return instructions >= NATIVE_INSTRUCTIONS_PER_S ? 0 : 1;
 }

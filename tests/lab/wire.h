@@ -1,8 +1,9 @@
-// The frames between the lab's two ends, host.c outside the emulated machine and init.c (PID 1) inside, on one
-// virtio-serial port. Both ends are built together and trust each other, but check lengths: a dying machine may send
-// anything. Order on the port is the order of events, so EXIT comes after all output.
+// SPDX-License-Identifier: GPL-2.0-only
+// The frames between the lab's two ends, host.c outside the emulated machine and init.c (PID 1) inside, on
+// one virtio-serial port. Both ends are built together and trust each other, but check lengths: a dying
+// machine may send anything. Order on the port is the order of events, so EXIT comes after all output.
 //
-//   host -> init: MOUNT* CWD ENV* ARG+ START, then SIGNAL*
+//   host -> init: FIXED* MOUNT* CWD ENV* ARG+ START, then SIGNAL*
 //   init -> host: READY, then OUT | ERR | ALIVE in any order, then EXIT or FAILED
 #ifndef TESTS_LAB_WIRE_H
 #define TESTS_LAB_WIRE_H
@@ -19,9 +20,10 @@
 
 enum wire_type {
 	WIRE_MOUNT = 1, // tag NUL path NUL: share to mount read-write
-	WIRE_CWD,	// path NUL
-	WIRE_ENV,	// "KEY=value" NUL
-	WIRE_ARG,	// argument NUL
+	WIRE_FIXED,     // path NUL: stays the host root's read-only view although a mount covers it
+	WIRE_CWD,       // path NUL
+	WIRE_ENV,       // "KEY=value" NUL
+	WIRE_ARG,       // argument NUL
 	WIRE_START,
 	WIRE_SIGNAL, // one byte: signal number for the command's process group
 	WIRE_READY,

@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-only
 # Packages from suites that the machine's own apt does not know, without touching its sources: each suite has its own
 # sources list and list directory in the cache, given to apt by options. Sourced after common.sh.
 

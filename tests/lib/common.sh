@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-only
 # What every script under tests/ shares: where things are, and how to speak. Sourced, never run.
 
 # Root of the work tree that holds this file, whatever the current directory.

@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-only
 # Debian kernels as files: which there are, and unpacking one without installing it. Sourced after common.sh and apt.sh.
 
 # First suite that has what is asked for wins. Earlier suites lack sched_ext in their kernels.
