@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-only OR LGPL-2.1-only OR BSD-2-Clause */
 /* Attributes and small macros that every room uses. No state, any thread. */
 #ifndef COMMON_CHECK_H
 #define COMMON_CHECK_H

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-only OR LGPL-2.1-only OR BSD-2-Clause */
 /* Typed failures: a code, a sentence a user can act on, and its place. Fixed size, caller-owned, any thread.
  *
  * A function that can fail returns 0 or a negative errno and fills the caller's `struct err` (which may be

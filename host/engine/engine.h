@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The engine: validates a scenario, runs it, judges it. Ops inside the VM go to the agent over the link;
+ * kernel memory and snapshots are done here. Everything that runs blocks, so it runs on a worker thread,
+ * never on the main loop. */
+#ifndef HOST_ENGINE_ENGINE_H
+#define HOST_ENGINE_ENGINE_H
+
+#include "common/cpu_layout.h"
+#include "common/err.h"
+#include "common/scope.h"
+#include "schedrig/v1/control.pb-c.h"
+#include "schedrig/v1/result.pb-c.h"
+#include "schedrig/v1/scenario.pb-c.h"
+
+#include <stdbool.h>
+
+struct engine;
+struct link;
+struct vm;
+struct kmem;
+struct snapshot_store;
+
+/* What scenarios run on. Everything is borrowed and outlives the engine. */
+struct engine_config {
+	const struct cpu_layout *layout;
+	const char *topology; /* "2n4l4c2t", for results */
+	struct link *link;
+	struct vm *vm; /* NULL (loop ring): host ops that need it are FailedPrecondition */
+	struct kmem *(*kmem)(
+		void *arg, struct err *err); /* kernel knowledge, loaded on first use; NULL fn: none */
+	struct snapshot_store *snapshots;    /* may be NULL */
+	const char *const *staged; /* names that payloads may use, NULL-terminated; NULL: not checked */
+	const char *run_dir;       /* where run.json, events.jsonl, ... go; NULL: nowhere */
+	const char *build;         /* for results */
+	/* Every event, in order, with its number, from whichever thread made it; must not block long. */
+	void (*event)(const Schedrig__V1__Event *event, void *arg);
+	void *arg; /* of kmem() and event() */
+};
+
+struct engine *engine_new(const struct engine_config *config, struct err *err) must_check;
+void engine_free(struct engine *engine);
+SCOPE_GUARD(struct engine *, engine_free, engine_free)
+
+/* Finds every mistake in the scenario (any thread, pure). NULL layout: what needs a topology is not checked.
+ * The response is the caller's: pb_free() it. */
+int engine_validate(const Schedrig__V1__Scenario *scenario, const struct cpu_layout *layout,
+	const char *const *staged, Schedrig__V1__ValidateResponse **ret, struct err *err) must_check;
+
+/* Runs a scenario from begin to verdict; blocks. A scenario that is invalid is ERR_INVALID_ARGUMENT with the
+ * first mistake and no result; everything else, a guest that dies included, ends in a result with a verdict.
+ * One at a time: ERR_BUSY. The result is the caller's: pb_free() it. */
+int engine_run(struct engine *engine, const Schedrig__V1__Scenario *scenario,
+	Schedrig__V1__RunResult **ret_result, struct err *err) must_check;
+/* (any thread) The running scenario ends as Inconclusive; its teardown runs. */
+void engine_cancel(struct engine *engine, const char *why);
+/* (any thread) The guest is gone: what runs ends at once as a failure of this class (ERR_GUEST_CRASHED, ...).
+ * Sticky. */
+void engine_guest_lost(struct engine *engine, const struct err *why);
+/* (any thread) Name of the running scenario copied into buffer; false when there is none. */
+bool engine_running(struct engine *engine, char *buffer, size_t size);
+
+/* Ops outside a scenario, or beside one, in the ad-hoc scope; blocks. Results up to and with the failed one
+ * come back also on failure. pb_free() the response. */
+int engine_apply(struct engine *engine, const Schedrig__V1__ApplyRequest *request,
+	Schedrig__V1__ApplyResponse **ret, struct err *err) must_check;
+/* Removes what Apply made; blocks. */
+int engine_end_adhoc(struct engine *engine, struct err *err) must_check;
+
+/* Numbers and hands on an event that did not come from a run (kernel log, guest end). (any thread)
+ * event->seq, time and phase are filled in. */
+void engine_emit(struct engine *engine, Schedrig__V1__Event *event);
+
+#endif

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR BSD-2-Clause */
+/* The fence around protobuf-c: unpacking through a budget (a small message can otherwise ask for gigabytes),
+ * enum values checked. Any thread. */
+#ifndef PROTO_PB_H
+#define PROTO_PB_H
+
+#include <protobuf-c/protobuf-c.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Memory that one unpacked message may take: this many times its bytes plus a constant. */
+#define PB_BUDGET_FACTOR 32
+#define PB_BUDGET_BASE_BYTES 65536
+
+/* Unpacks a message, or returns NULL: not a message of this type, over budget, or an enum value this version
+ * does not know. Free with pb_free(). */
+void *pb_unpack(const ProtobufCMessageDescriptor *type, const void *bytes, size_t length);
+/* Takes NULL. */
+void pb_free(void *message);
+
+#endif
