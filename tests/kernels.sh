@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
+# shellcheck source-path=SCRIPTDIR
 # Stock sched_ext kernels (Debian, cloud flavour) for tests and demo, unpacked into the cache that schedrigd --kernel reads:
 #
 #   $SCHEDRIG_CACHE/kernels/RELEASE/vmlinuz    the packaged image
@@ -13,7 +14,7 @@
 #
 # Needs no root. What is in the cache is used without network; --update asks the archive for newer point versions.
 set -euo pipefail
-# shellcheck source-path=SCRIPTDIR source=lib/common.sh
+# shellcheck source=lib/common.sh
 . "$(dirname "$0")/lib/common.sh"
 # shellcheck source=lib/apt.sh
 . "$tests_lib/apt.sh"
@@ -138,5 +139,5 @@ case ${1:-fetch} in
 fetch) shift $(($# > 0)); fetch "$@" ;;
 path) shift; path "$@" ;;
 list) list ;;
-*) sed -n '3,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 64 ;;
+*) sed -n '4,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 64 ;;
 esac

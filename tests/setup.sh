@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
+# shellcheck source-path=SCRIPTDIR
 # Installs what building, testing and the lab need, on Debian 12 as root; nothing to do and quick when it is all there.
 # The machine's apt sources stay as they are: packages of backports come through package lists of our own (lib/apt.sh).
 set -euo pipefail
-# shellcheck source-path=SCRIPTDIR source=lib/common.sh
+# shellcheck source=lib/common.sh
 . "$(dirname "$0")/lib/common.sh"
 # shellcheck source=lib/apt.sh
 . "$tests_lib/apt.sh"

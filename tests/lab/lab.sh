@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
+# shellcheck source-path=SCRIPTDIR
 # Runs a command where a KVM is that boots kernels: right here if there is one, otherwise in an emulated machine.
 #
 #   lab.sh [--memory MiB] [--here|--emulated] [--timeout S] [--share DIR]... -- COMMAND...
@@ -16,7 +17,7 @@
 # as it comes, and its exit status at the end; 125 means that the lab itself failed. INT, TERM and HUP are passed in; a
 # second one ends everything at once. One emulated machine at a time: another call waits.
 set -euo pipefail
-# shellcheck source-path=SCRIPTDIR source=../lib/common.sh
+# shellcheck source=../lib/common.sh
 . "$(dirname "$0")/../lib/common.sh"
 # shellcheck source=../lib/apt.sh
 . "$tests_lib/apt.sh"
@@ -211,7 +212,7 @@ run_emulated() {
 
 usage() {
 	[ $# -eq 0 ] || say "lab.sh: $*"
-	sed -n '3,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2
+	sed -n '4,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2
 	exit 64
 }
 

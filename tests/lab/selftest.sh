@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
+# shellcheck source-path=SCRIPTDIR
 # Tests of the lab itself, always on the emulated machine: three boots, about half a minute. Prints TAP.
 set -euo pipefail
-# shellcheck source-path=SCRIPTDIR source=../lib/common.sh
+# shellcheck source=../lib/common.sh
 . "$(dirname "$0")/../lib/common.sh"
 
 lab=$SCHEDRIG_TREE/tests/lab/lab.sh
