@@ -4,6 +4,7 @@
 # Runs a command where a KVM is that boots kernels: right here if there is one, otherwise in an emulated machine.
 #
 #   lab.sh [--memory MiB] [--here|--emulated] [--timeout S] [--share DIR]... -- COMMAND...
+#   lab.sh --where     only prints which it would be, native or emulated
 #
 #   --memory MiB   of the emulated machine (default 6144, less on a small host)
 #   --here         no probing, no emulation; --emulated: no probing, emulation
@@ -13,7 +14,8 @@
 # In the emulated machine the host's files are seen at their own paths, read-only, except: the git work tree around the
 # current directory (or that directory), SCHEDRIG_BUILD, SCHEDRIG_CACHE (but for kernels/ in it) and --share
 # directories, which are shared read-write, and /tmp, /run, /var/tmp, which are the machine's own. The command has root, the caller's environment, no
-# stdin, and gets: SCHEDRIG_LAB (native or emulated) and SCHEDRIG_SPEED (factor for time limits). Its output is passed on
+# stdin, and gets: SCHEDRIG_LAB (native, emulated, or unfit: run with --here where kernels do not boot) and
+# SCHEDRIG_SPEED (factor for time limits). Its output is passed on
 # as it comes, and its exit status at the end; 125 means that the lab itself failed. INT, TERM and HUP are passed in; a
 # second one ends everything at once. One emulated machine at a time: another call waits.
 set -euo pipefail
@@ -139,8 +141,8 @@ prepare_machine() {
 # --- choosing and running ---------------------------------------------------------------------------------------------
 
 run_here() {
-	export SCHEDRIG_LAB=${SCHEDRIG_LAB:-native} SCHEDRIG_SPEED=$1
-	shift
+	export SCHEDRIG_LAB=$1 SCHEDRIG_SPEED=$2
+	shift 2
 	if [ "$timeout" -gt 0 ]; then
 		exec timeout --kill-after=15 "$timeout" "$@"
 	fi
@@ -216,7 +218,7 @@ usage() {
 	exit 64
 }
 
-memory='' where=probe timeout=0 shares=()
+memory='' how=probe timeout=0 shares=()
 while [ $# -gt 0 ]; do
 	case $1 in
 	--memory | --timeout)
@@ -225,35 +227,43 @@ while [ $# -gt 0 ]; do
 		shift
 		;;
 	--share) shares+=("${2:?}"); shift ;;
-	--here | --emulated) where=${1#--} ;;
+	--here | --emulated | --where) how=${1#--} ;;
 	--) shift; break ;;
 	*) usage "what is $1?" ;;
 	esac
 	shift
 done
-[ $# -gt 0 ] || usage "no command"
+[ $# -gt 0 ] || [ "$how" = where ] || usage "no command"
 
+# Inside already: nothing to choose, and what the outer lab said stays true.
 if [ -n "${SCHEDRIG_LAB:-}" ]; then
-	run_here "${SCHEDRIG_SPEED:-1}" "$@" # already inside: SCHEDRIG_LAB stays as it is
+	[ "$how" != where ] || { printf '%s\n' "$SCHEDRIG_LAB"; exit; }
+	run_here "$SCHEDRIG_LAB" "${SCHEDRIG_SPEED:-1}" "$@"
 fi
 tools=$(build_tools)
-if result=$("$tools/probe" 2>&1); then
-	read -r instructions _ speed <<<"$result"
-	reason="kernel code runs at $((instructions / 1000000)) M instructions/s under this KVM"
-	[ "$where" != probe ] || where=here
-else
-	speed=1
-	if [[ $result =~ ^[0-9]+\ [0-9]+\ ([0-9.]+)$ ]]; then
-		speed=${BASH_REMATCH[1]}
-		reason="this KVM only emulates kernel code, $((${result%% *} / 1000)) k instructions/s"
-	else
-		reason=$result
-	fi
-	[ "$where" != probe ] || where=emulated
-fi
-if [ "$where" = here ]; then
+# Prints "INSTRUCTIONS EXITS SPEED", or why not.
+probe_rc=0
+found=$("$tools/probe" 2>&1) || probe_rc=$?
+speed=1
+[ "$probe_rc" -gt 1 ] || speed=${found##* }
+case $probe_rc in
+0) fit=native reason="kernel code runs at $((${found%% *} / 1000000)) M instructions/s under this KVM" ;;
+1) fit=unfit reason="this KVM only emulates kernel code, at $((${found%% *} / 1000)) k instructions/s" ;;
+*) fit=unfit reason=$found ;;
+esac
+case $how/$fit in
+where/native) echo native ;;
+where/unfit) echo emulated ;;
+probe/native)
 	say "lab: native ($reason)"
-	run_here "$speed" "$@"
-fi
-say "lab: emulated machine ($reason)"
-run_emulated "$tools" "$@"
+	run_here native "$speed" "$@"
+	;;
+here/*)
+	say "lab: here as asked ($reason)"
+	run_here "$fit" "$speed" "$@"
+	;;
+*)
+	say "lab: emulated machine ($reason)"
+	run_emulated "$tools" "$@"
+	;;
+esac
