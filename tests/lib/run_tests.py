@@ -7,7 +7,8 @@
 Criterion programs count by their TAP report, other programs by TAP on stdout if they print it, or else as one test by
 their exit status (77: skipped, the last line of output is the reason). Programs come from `meson introspect`'s files, so
 meson itself is not needed: it takes long to start in the lab. Time limits are meson's, times SCHEDRIG_SPEED. A program
-that leaves processes of its session behind has failed. Appends "passed failed skipped" to TALLY_FILE.
+that leaves processes of its session behind has failed. Appends "passed failed skipped" to TALLY_FILE,
+a line per program.
 
 Exit status: 0 nothing failed, 1 something did, 3 there is no test in these suites.
 """
@@ -28,11 +29,6 @@ TAP_LINE = re.compile(r'^(ok|not ok)\b(?:\s+\d+)?\s*(?:-\s*)?(.*?)(?:\s*#\s*(SKI
 class Tally:
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
-
-    def add(self, other):
-        self.passed += other.passed
-        self.failed += other.failed
-        self.skipped += other.skipped
 
     def __str__(self):
         parts = [(self.passed, 'passed'), (self.failed, 'failed'), (self.skipped, 'skipped')]
@@ -133,7 +129,10 @@ def run_test(test, label, scratch):
     # Meson's 0 and below mean no limit; a test that never ends is a failure here nevertheless.
     limit = (test['timeout'] if test['timeout'] > 0 else 600) * speed()
     start = time.monotonic()
-    status, stdout, output, left = run_program(test, report, limit)
+    try:
+        status, stdout, output, left = run_program(test, report, limit)
+    except OSError as error:  # was not built, or cannot be run
+        status, stdout, output, left = 127, '', str(error), []
     took = time.monotonic() - start
     tap = stdout
     if os.path.exists(report):
@@ -170,18 +169,20 @@ def main():
     build, tally_file, suites = sys.argv[1], sys.argv[2], sys.argv[3:]
     # Ends through `finally` above, so that no program is left.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    total = Tally()
+    failed = False
     tests = list(declared_tests(build, suites))
     with tempfile.TemporaryDirectory() as scratch:
         for test in tests:
             suite = next(s for s in suites if s in {n.rpartition(':')[2] for n in test['suite']})
             place = '@lab' if os.environ.get('SCHEDRIG_LAB') == 'emulated' else ''
-            total.add(run_test(test, f'{suite}{place}/{test["name"]}', scratch))
-    with open(tally_file, 'a', encoding='utf-8') as f:
-        f.write(f'{total.passed} {total.failed} {total.skipped}\n')
+            tally = run_test(test, f'{suite}{place}/{test["name"]}', scratch)
+            failed = failed or tally.failed > 0
+            # At once: what came before a crash or a time limit of the whole counts.
+            with open(tally_file, 'a', encoding='utf-8') as f:
+                f.write(f'{tally.passed} {tally.failed} {tally.skipped}\n')
     if not tests:
         return 3
-    return 1 if total.failed else 0
+    return 1 if failed else 0
 
 
 if __name__ == '__main__':
