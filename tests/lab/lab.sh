@@ -5,6 +5,7 @@
 #
 #   lab.sh [--memory MiB] [--here|--emulated] [--timeout S] [--share DIR]... -- COMMAND...
 #   lab.sh --where     only prints which it would be, native or emulated
+#   lab.sh --prepare   only gets and builds what the emulated machine consists of
 #
 #   --memory MiB   of the emulated machine (default 6144, less on a small host)
 #   --here         no probing, no emulation; --emulated: no probing, emulation
@@ -227,17 +228,18 @@ while [ $# -gt 0 ]; do
 		shift
 		;;
 	--share) shares+=("${2:?}"); shift ;;
-	--here | --emulated | --where) how=${1#--} ;;
+	--here | --emulated | --where | --prepare) how=${1#--} ;;
 	--) shift; break ;;
 	*) usage "what is $1?" ;;
 	esac
 	shift
 done
-[ $# -gt 0 ] || [ "$how" = where ] || usage "no command"
+[ $# -gt 0 ] || [[ $how =~ ^(where|prepare)$ ]] || usage "no command"
 
 # Inside already: nothing to choose, and what the outer lab said stays true.
 if [ -n "${SCHEDRIG_LAB:-}" ]; then
 	[ "$how" != where ] || { printf '%s\n' "$SCHEDRIG_LAB"; exit; }
+	[ "$how" != prepare ] || exit 0
 	run_here "$SCHEDRIG_LAB" "${SCHEDRIG_SPEED:-1}" "$@"
 fi
 tools=$(build_tools)
@@ -254,6 +256,9 @@ esac
 case $how/$fit in
 where/native) echo native ;;
 where/unfit) echo emulated ;;
+prepare/*)
+	with_lock "$store/lock" "with its emulated machine" prepare_machine "$tools"
+	;;
 probe/native)
 	say "lab: native ($reason)"
 	run_here native "$speed" "$@"

@@ -124,7 +124,7 @@ if [ "${1:-}" = inside ]; then
 	shift
 	inside "$@"
 fi
-"$lab" --here -- true 2>/dev/null # compiles the programs
+"$lab" --prepare # its progress is not part of what is tested
 export TMPDIR=${TMPDIR:-/tmp}
 mkdir -p "$SCHEDRIG_BUILD"
 scratch=$(mktemp -d "$SCHEDRIG_BUILD/lab-selftest.XXXXXX")
