@@ -39,7 +39,7 @@ generations=(6.18 '[0-9]')
 # build_tools: prints the directory with probe, init and host, compiled unless these very sources have been before.
 build_tools() {
 	local key dir tmp name
-	key=$(cat "$sources"/*.[ch] "$sources/lab.sh" | sha256sum | cut -c 1-16)
+	key=$(cat "$sources"/*.[ch] | sha256sum | cut -c 1-16)
 	dir=$store/tools-$key
 	if [ ! -d "$dir" ]; then
 		have cc || die "no C compiler; run tests/setup.sh"
@@ -128,6 +128,8 @@ build_initramfs() {
 	(cd "$tmp/root" && find . | LC_ALL=C sort | cpio -o -H newc --quiet --owner 0:0) >"$tmp/cpio"
 	mv -T "$tmp/cpio" "$3"
 	rm -rf "$tmp"
+	# Those of sources that are no more.
+	find "$store" -maxdepth 1 \( -name 'initramfs-*' -o -name 'tools-*' \) -mtime +7 -exec rm -rf {} +
 }
 
 prepare_machine() {
@@ -155,7 +157,7 @@ work_tree() {
 	local top
 	top=$(git rev-parse --show-toplevel 2>/dev/null) || top=$PWD
 	case $top in
-	/ | /usr | /usr/* | /etc | /proc* | /sys* | /dev*) ;;
+	/ | /tmp | /var | /var/tmp | /home | /run* | /usr* | /etc* | /proc* | /sys* | /dev*) ;;
 	*) printf '%s\n' "$top" ;;
 	esac
 }

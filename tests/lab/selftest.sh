@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck source-path=SCRIPTDIR
-# Tests of the lab itself, always on the emulated machine: three boots, about half a minute. Prints TAP.
+# Tests of the lab itself, on the emulated machine even where there is no need: three boots, about half a minute. Prints TAP.
 set -euo pipefail
 # shellcheck source=../lib/common.sh
 . "$(dirname "$0")/../lib/common.sh"
@@ -64,6 +64,13 @@ inside() {
 	while :; do
 		read -rt 0.1 <> <(:) || true
 	done
+}
+
+test_here() {
+	local rc=0
+	"$lab" --here -- sh -c 'printf "%s\n" "$SCHEDRIG_LAB"; exit 7' >out 2>err || rc=$?
+	check "exit status passes without a machine, too" same $rc 7
+	check "and says what this machine is fit for" grep -qE '^(native|unfit)$' out
 }
 
 test_everything() {
@@ -131,7 +138,7 @@ scratch=$(mktemp -d "$SCHEDRIG_BUILD/lab-selftest.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
 self=$(realpath "$0")
 cd "$scratch"
-set -- "$self"
+test_here
 test_everything
 test_timeout
 test_killed
