@@ -7,7 +7,7 @@
 #
 #   lint   format, include edges, completeness of lists       asan   unit, loop and fuzz under address and undefined sanitizers
 #   unit   no privileges, no VM                               race   under the thread sanitizer
-#   loop   engine, link and agent in one process              lab    the lab itself
+#   loop   engine, link and agent in one process              lab    the lab and the test runner themselves
 #   kvm    bare guests, on any /dev/kvm                       e2e    stock kernels, in the lab
 #   fuzz   corpora replayed                                   bench  numbers; only when named
 #
@@ -39,11 +39,19 @@ run_programs() {
 	timeout -k 20 "${limits[$suite]}" "$tests_lib/run_tests.py" "$1" "$tally" "${@:2}"
 }
 
-run_lab_selftest() {
-	local out=$scratch/lab.tap rc=0
-	timeout -k 20 "${limits[lab]}" "$SCHEDRIG_TREE/tests/lab/selftest.sh" >"$out" || rc=$?
+# run_script SCRIPT: a test script that prints TAP.
+run_script() {
+	local out=$scratch/script.tap rc=0
+	timeout -k 20 "${limits[$suite]}" "$1" >"$out" || rc=$?
 	grep -E '^(not ok|#)' "$out" || true
 	add_tally "$(grep -c '^ok' "$out") $(grep -c '^not ok' "$out") 0"
+	return "$rc"
+}
+
+run_lab() {
+	local rc=0
+	run_script "$tests_lib/selftest.sh" || rc=$?
+	run_script "$SCHEDRIG_TREE/tests/lab/selftest.sh" || rc=$?
 	return "$rc"
 }
 
@@ -97,8 +105,7 @@ run_suite() {
 	say "== $suite"
 	failed_before=$(total 2)
 	case $suite in
-	lab) run_lab_selftest ;;
-	kvm | e2e | asan | race) "run_$suite" ;;
+	lab | kvm | e2e | asan | race) "run_$suite" ;;
 	*) run_programs "$SCHEDRIG_BUILD" "$suite" ;;
 	esac || rc=$?
 	if [ "$rc" -eq 3 ]; then

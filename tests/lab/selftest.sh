@@ -5,26 +5,10 @@
 set -euo pipefail
 # shellcheck source=../lib/common.sh
 . "$(dirname "$0")/../lib/common.sh"
+# shellcheck source=../lib/tap.sh
+. "$tests_lib/tap.sh"
 
 lab=$SCHEDRIG_TREE/tests/lab/lab.sh
-count=0 failures=0
-
-# check NAME COMMAND...: one test, passed if COMMAND succeeds.
-check() {
-	local name=$1
-	shift
-	count=$((count + 1))
-	if "$@"; then
-		printf 'ok %d - %s\n' "$count" "$name"
-	else
-		printf 'not ok %d - %s\n' "$count" "$name"
-		failures=$((failures + 1))
-	fi
-}
-
-same() {
-	[ "$1" = "$2" ] || { printf '# got "%s", wanted "%s"\n' "$1" "$2"; return 1; }
-}
 
 big_output() {
 	head -c 20000000 /dev/zero | tr '\0' x
@@ -68,6 +52,7 @@ inside() {
 
 test_here() {
 	local rc=0
+	# shellcheck disable=SC2016 # for the inner shell
 	"$lab" --here -- sh -c 'printf "%s\n" "$SCHEDRIG_LAB"; exit 7' >out 2>err || rc=$?
 	check "exit status passes without a machine, too" same $rc 7
 	check "and says what this machine is fit for" grep -qE '^(native|unfit)$' out
@@ -142,5 +127,4 @@ test_here
 test_everything
 test_timeout
 test_killed
-printf '1..%d\n' "$count"
-[ "$failures" -eq 0 ]
+tap_end
