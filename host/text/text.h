@@ -12,6 +12,9 @@
 #define TEXT_FILE_MAX_BYTES (4u * 1024 * 1024)
 #define TEXT_ERRORS_MAX 100
 
+/* Places of mistakes: fields and indices, without the names of a oneof's forms: "steps[2].ops[0].cpus.start",
+ * "steps[0].hold". engine_validate() speaks of the same places. */
+
 /* One mistake in a file. */
 struct text_error {
 	struct err err;        /* place: path of fields, "steps[2].ops[0].cpus.start" */
@@ -40,9 +43,11 @@ int text_load(const ProtobufCMessageDescriptor *type, const char *text, size_t l
 	ProtobufCMessage **ret_message, struct text_places **ret_places,
 	struct text_errors *ret_errors) must_check;
 
-/* The message as JSON: field names as in the .proto, enums and 64-bit numbers as people read them (enum names
- * shortened as in files, numbers as JSON integers), unset messages and empty lists left out, Duration as
- * nanoseconds under its own name ("ns"). Never fails but for memory (NULL). */
+/* The message as JSON: field names as in the .proto, enum names shortened as in files, Duration and Size in
+ * their full form ({"ns": 5}), bytes as hexadecimal digits. Unset messages, empty lists, empty strings and
+ * unset enums are left out; numbers and flags always appear. 64-bit numbers are JSON integers up to 2^63 - 1
+ * and beyond that strings like "0xffffffff81000000"; NaN and infinities are the strings "nan", "inf", "-inf".
+ * text_load() reads all of it. NULL when out of memory. */
 json_t *text_to_json(const ProtobufCMessage *message);
 
 #endif
