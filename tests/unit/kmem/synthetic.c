@@ -3,6 +3,7 @@
  * not. */
 #include "tests/unit/kmem/synthetic.h"
 
+#include <linux/btf.h>
 #include <string.h>
 
 static const struct synthetic_symbol *sort_table;
@@ -98,4 +99,53 @@ void synthetic_build(struct synthetic *out, enum kallsyms_form form, const struc
 			3);
 	free(markers);
 	free(order);
+}
+
+#define INFO(kind, vlen, flag) ((uint32_t)(flag) << 31 | (uint32_t)(kind) << 24 | (vlen))
+
+static uint32_t str(struct synthetic_btf *b, const char *text)
+{
+	uint32_t at = b->text_n;
+
+	strcpy(b->text + at, text);
+	b->text_n += (unsigned)strlen(text) + 1;
+	return at;
+}
+
+static void words(struct synthetic_btf *b, const uint32_t *word, unsigned n)
+{
+	memcpy(b->word + b->n, word, n * sizeof(*word));
+	b->n += n;
+}
+#define WORDS(b, ...) words(b, (uint32_t[]){__VA_ARGS__}, sizeof((uint32_t[]){__VA_ARGS__}) / 4)
+
+static void finish(struct synthetic_btf *b)
+{
+	struct btf_header h = {.magic = BTF_MAGIC,
+		.version = 1,
+		.hdr_len = sizeof(h),
+		.type_len = b->n * 4,
+		.str_off = b->n * 4,
+		.str_len = b->text_n};
+
+	memcpy(b->bytes, &h, sizeof(h));
+	memcpy(b->bytes + sizeof(h), b->word, b->n * 4);
+	memcpy(b->bytes + sizeof(h) + b->n * 4, b->text, b->text_n);
+	b->length = sizeof(h) + b->n * 4 + b->text_n;
+}
+
+void synthetic_btf_build(struct synthetic_btf *b)
+{
+	*b = (struct synthetic_btf){.text_n = 1};
+	WORDS(b, str(b, "int"), INFO(BTF_KIND_INT, 0, 0), 4, 32);
+	WORDS(b, 0, INFO(BTF_KIND_ARRAY, 0, 0), 0, 1, 1, 4);
+	WORDS(b, 0, INFO(BTF_KIND_UNION, 2, 0), 16, str(b, "x"), 1, 0, str(b, "arr"), 2, 0);
+	WORDS(b, str(b, "rq"), INFO(BTF_KIND_STRUCT, 5, 1), 32, str(b, "nr_running"), 1, 0, 0, 3, 32,
+		str(b, "low"), 1, 3u << 24 | 160, str(b, "high"), 1, 5u << 24 | 163, str(b, "next"), 5, 192);
+	WORDS(b, 0, INFO(BTF_KIND_PTR, 0, 0), 4);
+	WORDS(b, str(b, "runqueues"), INFO(BTF_KIND_VAR, 0, 0), 4, 1);
+	WORDS(b, str(b, ".data..percpu"), INFO(BTF_KIND_DATASEC, 1, 0), 32, 6, 0, 32);
+	WORDS(b, str(b, "loop"), INFO(BTF_KIND_TYPEDEF, 0, 0), 8);
+	WORDS(b, str(b, "selfish"), INFO(BTF_KIND_STRUCT, 2, 0), 4, 0, 9, 0, 0, 9, 0);
+	finish(b);
 }

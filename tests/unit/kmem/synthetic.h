@@ -27,4 +27,19 @@ static inline struct kimage_range synthetic_range(const struct synthetic *in)
 	return (struct kimage_range){in->bytes, in->length, GVA(SYNTHETIC_VADDR)};
 }
 
+/* Types by hand: appended words and strings. */
+struct synthetic_btf {
+	uint32_t word[256];
+	unsigned n;
+	char text[512];
+	unsigned text_n;
+	uint8_t bytes[4096];
+	size_t length;
+};
+
+/* 1 int; 2 int[4]; 3 nameless union {int x; int arr[4]}; 4 struct rq {int nr; union; int low:3, high:5 at bit
+ * 160; struct rq *next}; 5 ptr to rq; 6 var; 7 datasec; 8 typedef of itself; 9 struct holding itself,
+ * nameless */
+void synthetic_btf_build(struct synthetic_btf *out);
+
 #endif

@@ -3,81 +3,20 @@
 #include "host/kmem/btf.h"
 #include "host/kmem/symbols.h"
 #include "tests/unit/kmem/real.h"
+#include "tests/unit/kmem/synthetic.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
 
-#define INFO(kind, vlen, flag) ((uint32_t)(flag) << 31 | (uint32_t)(kind) << 24 | (vlen))
-
-/* Types by hand: appended words and strings. */
-struct blob {
-	uint32_t word[256];
-	unsigned n;
-	char text[512];
-	unsigned text_n;
-	uint8_t out[4096];
-	size_t length;
-};
-
-static uint32_t str(struct blob *b, const char *text)
-{
-	uint32_t at = b->text_n;
-
-	strcpy(b->text + at, text);
-	b->text_n += (unsigned)strlen(text) + 1;
-	return at;
-}
-
-static void words(struct blob *b, const uint32_t *word, unsigned n)
-{
-	memcpy(b->word + b->n, word, n * sizeof(*word));
-	b->n += n;
-}
-#define WORDS(b, ...) words(b, (uint32_t[]){__VA_ARGS__}, sizeof((uint32_t[]){__VA_ARGS__}) / 4)
-
-static void finish(struct blob *b)
-{
-	struct btf_header h = {.magic = BTF_MAGIC,
-		.version = 1,
-		.hdr_len = sizeof(h),
-		.type_len = b->n * 4,
-		.str_off = b->n * 4,
-		.str_len = b->text_n};
-
-	memcpy(b->out, &h, sizeof(h));
-	memcpy(b->out + sizeof(h), b->word, b->n * 4);
-	memcpy(b->out + sizeof(h) + b->n * 4, b->text, b->text_n);
-	b->length = sizeof(h) + b->n * 4 + b->text_n;
-}
-
-/* 1 int; 2 int[4]; 3 nameless union {int x; int arr[4]}; 4 struct rq {int nr; union; int low:3, high:5 at bit
- * 160; struct rq *next}; 5 ptr to rq; 6 var; 7 datasec; 8 typedef of itself; 9 struct holding itself,
- * nameless */
-static void types(struct blob *b)
-{
-	*b = (struct blob){.text_n = 1};
-	WORDS(b, str(b, "int"), INFO(BTF_KIND_INT, 0, 0), 4, 32);
-	WORDS(b, 0, INFO(BTF_KIND_ARRAY, 0, 0), 0, 1, 1, 4);
-	WORDS(b, 0, INFO(BTF_KIND_UNION, 2, 0), 16, str(b, "x"), 1, 0, str(b, "arr"), 2, 0);
-	WORDS(b, str(b, "rq"), INFO(BTF_KIND_STRUCT, 5, 1), 32, str(b, "nr_running"), 1, 0, 0, 3, 32,
-		str(b, "low"), 1, 3u << 24 | 160, str(b, "high"), 1, 5u << 24 | 163, str(b, "next"), 5, 192);
-	WORDS(b, 0, INFO(BTF_KIND_PTR, 0, 0), 4);
-	WORDS(b, str(b, "runqueues"), INFO(BTF_KIND_VAR, 0, 0), 4, 1);
-	WORDS(b, str(b, ".data..percpu"), INFO(BTF_KIND_DATASEC, 1, 0), 32, 6, 0, 32);
-	WORDS(b, str(b, "loop"), INFO(BTF_KIND_TYPEDEF, 0, 0), 8);
-	WORDS(b, str(b, "selfish"), INFO(BTF_KIND_STRUCT, 2, 0), 4, 0, 9, 0, 0, 9, 0);
-	finish(b);
-}
-
 Test(btf, members_and_paths)
 {
-	static struct blob b;
+	static struct synthetic_btf b;
 	struct err err = ERR_INIT;
 	struct kbtf_place p;
 	uint32_t rq;
 
-	types(&b);
-	struct kbtf *btf = kbtf_new(b.out, b.length, &err);
+	synthetic_btf_build(&b);
+	struct kbtf *btf = kbtf_new(b.bytes, b.length, &err);
 	cr_assert_not_null(btf, "%s", err.message);
 	cr_assert_eq(kbtf_count(btf), 10);
 	cr_assert_eq(kbtf_per_cpu(btf, "runqueues", &rq, &err), 0);
@@ -109,12 +48,12 @@ Test(btf, members_and_paths)
 
 Test(btf, endless_types_end)
 {
-	static struct blob b;
+	static struct synthetic_btf b;
 	struct kbtf_place p;
 	uint64_t size;
 
-	types(&b);
-	struct kbtf *btf = kbtf_new(b.out, b.length, NULL);
+	synthetic_btf_build(&b);
+	struct kbtf *btf = kbtf_new(b.bytes, b.length, NULL);
 	cr_assert_eq(kbtf_resolve(btf, 8), 0);
 	cr_assert_eq(kbtf_resolve(btf, UINT32_MAX), 0);
 	cr_assert_eq(kbtf_size(btf, 8, &size), -ERANGE);
@@ -124,14 +63,14 @@ Test(btf, endless_types_end)
 
 Test(btf, damage_is_refused_or_harmless, .timeout = 60)
 {
-	static struct blob b;
+	static struct synthetic_btf b;
 	struct kbtf_place p;
 	uint32_t type;
 
-	types(&b);
+	synthetic_btf_build(&b);
 	for (size_t length = 0; length < b.length; length++) {
 		uint8_t *copy = malloc(length + 1);
-		memcpy(copy, b.out, length);
+		memcpy(copy, b.bytes, length);
 		cr_assert_null(kbtf_new(copy, length, NULL), "%zu", length);
 		free(copy);
 	}
@@ -140,7 +79,7 @@ Test(btf, damage_is_refused_or_harmless, .timeout = 60)
 		static const uint8_t values[] = {0, 1, 0x7f, 0xff};
 		for (unsigned v = 0; v < sizeof(values); v++) {
 			uint8_t *copy = malloc(b.length);
-			memcpy(copy, b.out, b.length);
+			memcpy(copy, b.bytes, b.length);
 			copy[at] = values[v];
 			struct kbtf *btf = kbtf_new(copy, b.length, NULL);
 			for (uint32_t id = 0; btf && id < kbtf_count(btf); id++) {

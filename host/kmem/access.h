@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Reads and writes of kernel memory in batches, hot (vCPUs running) or cold (inside a freeze).
+ *
+ * A batch is resolved completely before the first access: one entry that cannot be resolved fails the batch
+ * with nothing written. Errors carry the entry's index as their place ("[3]").
+ *
+ * Hot: entries in order; naturally aligned 1, 2, 4 and 8-byte values are single accesses; bytes and unaligned
+ * values are not atomic; a release fence follows the last write. Cold: `frozen` proves that the vCPUs stand
+ * still. Any thread; batches may run at once (hot), each on its own entries. */
+#ifndef HOST_KMEM_ACCESS_H
+#define HOST_KMEM_ACCESS_H
+
+#include "host/kmem/target.h"
+
+struct freeze;
+
+#define KMEM_BATCH_MAX 65536u
+#define KMEM_BYTES_MAX (UINT64_C(1) << 20)        /* of one entry */
+#define KMEM_BATCH_BYTES_MAX (UINT64_C(64) << 20) /* of a batch */
+
+/* Little-endian unsigned values; the number is the length in bytes. */
+enum kmem_width { KMEM_U8 = 1, KMEM_U16 = 2, KMEM_U32 = 4, KMEM_U64 = 8, KMEM_BYTES = 0 };
+
+struct kmem_read {
+	struct kmem_target target;
+	enum kmem_width width;
+	uint8_t *bytes;  /* KMEM_BYTES: filled, [length] */
+	uint64_t length; /* KMEM_BYTES: 1..KMEM_BYTES_MAX */
+	bool stable;     /* hot: read until two in a row are equal, a bounded number of times */
+
+	/* Set on success: */
+	gva_t address;  /* where it was */
+	uint64_t value; /* unless KMEM_BYTES; a bit field is shifted down */
+};
+
+/* Read-modify-write is for KMEM_U32 and KMEM_U64; hot it must be aligned and is one atomic operation. */
+enum kmem_op { KMEM_SET = 1, KMEM_OR, KMEM_AND, KMEM_XOR, KMEM_ADD, KMEM_CAS };
+
+struct kmem_write {
+	struct kmem_target target;
+	enum kmem_width width;
+	enum kmem_op op;
+	uint64_t value;       /* must fit the width */
+	uint64_t expected;    /* KMEM_CAS */
+	const uint8_t *bytes; /* KMEM_BYTES, KMEM_SET only */
+	uint64_t length;
+	bool want_old;      /* read-modify-write has it anyway */
+	bool verify;        /* read back after the write; a difference is ERR_FAILED_PRECONDITION, reason
+			       verify-mismatch: the write stays done */
+	bool force;         /* allow a width beyond the member's, and whole words of bit fields */
+	uint8_t *old_bytes; /* KMEM_BYTES with want_old: filled, [length] */
+
+	/* Set on success: */
+	gva_t address;
+	uint64_t old; /* with want_old or read-modify-write, unless KMEM_BYTES */
+	bool swapped; /* KMEM_CAS: the value was the expected one (if not, nothing was written: no error) */
+};
+
+int kmem_read_batch(const struct kmem *kmem, struct kmem_read *entries, size_t n, const struct freeze *frozen,
+	struct err *err) must_check;
+int kmem_write_batch(const struct kmem *kmem, struct kmem_write *entries, size_t n,
+	const struct freeze *frozen, struct err *err) must_check;
+
+#endif

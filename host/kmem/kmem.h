@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* A running kernel seen from outside: its image's symbols and types together with the guest's memory.
+ * Immutable once made: any thread, vCPUs running or not. Values read from the guest are hostile: they are
+ * read anew for each use and checked. Direct boot without KASLR: link addresses are run-time addresses. */
+#ifndef HOST_KMEM_KMEM_H
+#define HOST_KMEM_KMEM_H
+
+#include "host/kmem/btf.h"
+#include "host/kmem/symbols.h"
+
+struct kmem;
+
+struct kmem_config {
+	const void *elf; /* vmlinux (vm/kernel_image.h); borrowed, outlives the object */
+	uint64_t elf_bytes;
+	const struct gmem *memory; /* borrowed, outlives the object */
+};
+
+/* Reads symbols and types: some milliseconds, so not on the way to the first KVM_RUN. A kernel without BTF is
+ * accepted: what needs types then says so. */
+struct kmem *kmem_new(const struct kmem_config *config, struct err *err) must_check;
+void kmem_free(struct kmem *kmem);
+SCOPE_GUARD(struct kmem *, kmem_free, kmem_free)
+
+const struct kimage *kmem_image(const struct kmem *kmem);
+const struct symbols *kmem_symbols(const struct kmem *kmem);
+const struct gmem *kmem_memory(const struct kmem *kmem);
+/* The kernel's types, or NULL with ERR_KERNEL_LAYOUT. */
+const struct kbtf *kmem_btf(const struct kmem *kmem, struct err *err);
+
+/* Whether guest memory holds this very kernel, by build id: before that no address means anything.
+ * ERR_FAILED_PRECONDITION: not loaded yet, or another one. Every batch checks it. */
+int kmem_check(const struct kmem *kmem, struct err *err) must_check;
+
+/* Whether `at` is the link address of a per-CPU variable (an offset, not a place). */
+bool kmem_is_per_cpu(const struct kmem *kmem, gva_t at);
+/* Address of CPU `cpu`'s instance of the per-CPU variable linked at `variable`. ERR_NOT_FOUND: no such CPU is
+ * possible; ERR_FAILED_PRECONDITION reason cpu-offline, or per-cpu-not-ready in early boot. */
+int kmem_per_cpu(const struct kmem *kmem, gva_t variable, unsigned cpu, gva_t *ret_address,
+	struct err *err) must_check;
+/* The same without looking at the online mask (a CPU on its way down still has its variables). */
+int kmem_per_cpu_any(const struct kmem *kmem, gva_t variable, unsigned cpu, gva_t *ret_address,
+	struct err *err) must_check;
+
+/* Start of the direct map, as the kernel has it now; checked to be canonical. */
+int kmem_page_offset(const struct kmem *kmem, gva_t *ret_start, struct err *err) must_check;
+/* The kernel's own page-table root and depth. */
+int kmem_root(const struct kmem *kmem, gpa_t *ret_root, bool *ret_five_level, struct err *err) must_check;
+
+#endif

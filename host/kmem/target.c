@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Targets to addresses. No state, any thread. */
+#include "host/kmem/target.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Globals whose type kernel BTF does not tell (it has per-CPU variables only) and that have had it for as
+ * long as sched_ext exists: kernel/time/timer.c, kernel/sched/ext.c, kernel/cpu.c, arch/x86/kernel/head64.c,
+ * kernel/sched/core.c. */
+#define KNOWN_LIST(X)                                                                                        \
+	X("jiffies_64", 8)                                                                                   \
+	X("jiffies", 8)                                                                                      \
+	X("scx_root", 8)                                                                                     \
+	X("nr_cpu_ids", 4)                                                                                   \
+	X("page_offset_base", 8)                                                                             \
+	X("vmalloc_base", 8)                                                                                 \
+	X("vmemmap_base", 8)                                                                                 \
+	X("phys_base", 8)                                                                                    \
+	X("total_forks", 8)                                                                                  \
+	X("sysctl_sched_base_slice", 4)                                                                      \
+	X("sysctl_sched_rt_period", 4)                                                                       \
+	X("sysctl_sched_rt_runtime", 4)                                                                      \
+	X("panic_timeout", 4)                                                                                \
+	X("__pgtable_l5_enabled", 4)
+
+uint64_t kmem_known_size(const struct kmem *kmem, const char *symbol)
+{
+	static const struct {
+		const char *symbol;
+		uint64_t size_bytes;
+	} known[] = {
+#define X(name, bytes) {name, bytes},
+		KNOWN_LIST(X)
+#undef X
+	};
+	uint32_t type = 0;
+	uint64_t size;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(known); i++)
+		if (strcmp(known[i].symbol, symbol) == 0)
+			return known[i].size_bytes;
+	if (strcmp(symbol, "init_task") == 0 && kmem_btf(kmem, NULL))
+		type = kbtf_find(kmem_btf(kmem, NULL), BTF_KIND_STRUCT, "task_struct");
+	return type && kbtf_size(kmem_btf(kmem, NULL), type, &size) == 0 ? size : 0;
+}
+
+static int symbol_resolve(
+	const struct kmem *kmem, const struct kmem_target *target, struct kmem_resolved *r, struct err *err)
+{
+	int rc = symbols_find(kmem_symbols(kmem), target->name, &r->address, err);
+
+	if (rc < 0)
+		return rc;
+	if (kmem_is_per_cpu(kmem, r->address)) {
+		rc = err_set(err, ERR_INVALID_ARGUMENT,
+			"'%s' is a per-CPU variable: say which CPU's (%s@0, or a per-CPU field target)",
+			target->name, target->name);
+		(void)err_reason(err, "per-cpu");
+		return rc;
+	}
+	/* Struct-sized knowledge does not tell the width of a member within. */
+	uint64_t size = kmem_known_size(kmem, target->name);
+	if (size <= 8 && target->offset >= 0 && (uint64_t)target->offset < size)
+		r->size_bytes = size - (uint64_t)target->offset;
+	r->address.v += (uint64_t)target->offset;
+	r->way = KMEM_WAY_ANY;
+	return 0;
+}
+
+static int per_cpu_resolve(
+	const struct kmem *kmem, const struct kmem_target *target, struct kmem_resolved *r, struct err *err)
+{
+	const struct kbtf *btf = kmem_btf(kmem, err);
+	struct kbtf_place place;
+	gva_t variable;
+	uint32_t type;
+	int rc;
+
+	if (!btf)
+		return -ENOTSUP;
+	rc = symbols_find(kmem_symbols(kmem), target->name, &variable, err);
+	if (rc < 0)
+		return rc;
+	if (!kmem_is_per_cpu(kmem, variable))
+		return err_set(err, ERR_INVALID_ARGUMENT, "'%s' is not a per-CPU variable", target->name);
+	rc = kbtf_per_cpu(btf, target->name, &type, err);
+	if (rc == 0)
+		rc = kbtf_path(btf, type, target->field ? target->field : "", &place, err);
+	if (rc == 0)
+		rc = kmem_per_cpu(kmem, variable, target->cpu, &r->address, err);
+	if (rc < 0)
+		return rc;
+	r->address.v += place.offset_bytes;
+	r->type = place.type;
+	r->size_bytes = place.size_bytes;
+	r->bit_offset = place.bit_offset;
+	r->bit_size = place.bit_size;
+	r->way = KMEM_WAY_ANY;
+	return 0;
+}
+
+int kmem_target_resolve(const struct kmem *kmem, const struct kmem_target *target,
+	struct kmem_resolved *ret_resolved, struct err *err)
+{
+	struct kmem_resolved r = {.address = GVA(target->address), .way = KMEM_WAY_ANY};
+	int rc = 0;
+
+	switch (target->form) {
+	case KMEM_SYMBOL:
+		rc = symbol_resolve(kmem, target, &r, err);
+		break;
+	case KMEM_DIRECT:
+		r.way = KMEM_WAY_DIRECT;
+		break;
+	case KMEM_KVA:
+		r.way = KMEM_WAY_WALK;
+		break;
+	case KMEM_PHYS:
+		r.way = KMEM_WAY_PHYS;
+		break;
+	case KMEM_PER_CPU_FIELD:
+		rc = per_cpu_resolve(kmem, target, &r, err);
+		break;
+	case KMEM_TASK_FIELD:
+		return err_set(err, ERR_UNSUPPORTED, "task targets are not in this version");
+	case KMEM_PATH:
+		return err_set(err, ERR_UNSUPPORTED, "path targets are not in this version");
+	default:
+		return err_set(
+			err, ERR_INVALID_ARGUMENT, "target has the unknown form %d", (int)target->form);
+	}
+	if (rc == 0)
+		*ret_resolved = r;
+	return rc;
+}
+
+int kmem_copy(const struct kmem *kmem, gva_t at, void *bytes, uint64_t length, struct err *err)
+{
+	struct kmem_range_iter iter = {kmem, KMEM_WAY_ANY, at, length};
+	struct kmem_span span;
+	uint8_t *to = bytes;
+	int rc;
+
+	while ((rc = kmem_range_next(&iter, &span, err)) > 0) {
+		/* An aligned word is read whole, so that a racing guest does not tear a pointer. */
+		if (span.length == 8 && ((uintptr_t)span.host & 7) == 0) {
+			uint64_t value = __atomic_load_n((uint64_t *)span.host, __ATOMIC_RELAXED);
+			memcpy(to, &value, 8);
+		} else {
+			memcpy(to, span.host, span.length);
+		}
+		to += span.length;
+	}
+	return rc;
+}
