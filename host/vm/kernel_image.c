@@ -125,7 +125,8 @@ static bool cache_map(int dir, const char *hash, struct kernel_image *image)
 	const char *why;
 	if (!elf_is_kernel(p, m.length, &why))
 		return false;
-	futimens(fd, NULL); /* read-only descriptors may: it is ours. Pruning goes by it */
+	(void)futimens(fd, NULL); /* read-only descriptors may: it is ours. Pruning goes by it */
+	image->fd = take_fd(&fd);
 	image->elf = p;
 	image->elf_bytes = m.length;
 	memcpy(image->content, hash, HASH_HEX + 1);
@@ -204,6 +205,26 @@ static void cache_prune(int dir)
 		unlinkat(dir, entries[i].hash, 0);
 }
 
+/* Pages of zeroes become holes: who loads the kernel skips them. */
+static int write_sparse(int fd, const uint8_t *bytes, size_t length)
+{
+	static const uint8_t zeroes[4096];
+	size_t at = 0;
+	while (at < length) {
+		while (at < length && memcmp(bytes + at, zeroes, MIN_OF(length - at, sizeof(zeroes))) == 0)
+			at += MIN_OF(length - at, sizeof(zeroes));
+		size_t begin = at;
+		while (at < length && memcmp(bytes + at, zeroes, MIN_OF(length - at, sizeof(zeroes))) != 0)
+			at += MIN_OF(length - at, sizeof(zeroes));
+		if (lseek(fd, (off_t)begin, SEEK_SET) < 0)
+			return -errno;
+		int rc = fd_write_all(fd, bytes + begin, at - begin);
+		if (rc < 0)
+			return rc;
+	}
+	return ftruncate(fd, (off_t)length) < 0 ? -errno : 0;
+}
+
 static bool cache_store(int dir, const char *hash, const uint8_t *bytes, size_t length)
 {
 	char temp[64];
@@ -213,7 +234,7 @@ static bool cache_store(int dir, const char *hash, const uint8_t *bytes, size_t 
 	if (fd < 0)
 		return false;
 	/* Synced before the rename: after a power failure there is the whole entry or none. */
-	if (fd_write_all(fd, bytes, length) < 0 || fdatasync(fd) < 0 || renameat(dir, temp, dir, hash) < 0) {
+	if (write_sparse(fd, bytes, length) < 0 || fdatasync(fd) < 0 || renameat(dir, temp, dir, hash) < 0) {
 		unlinkat(dir, temp, 0);
 		return false;
 	}
@@ -365,6 +386,7 @@ int kernel_image_load(const char *path, struct kernel_image **ret_image, struct 
 	_cleanup_(kernel_image_free_p) struct kernel_image *image = calloc(1, sizeof(*image));
 	if (!image)
 		return err_set(err, ERR_HOST, "out of memory");
+	image->fd = -1;
 	int rc = load(path, image, err);
 	if (rc < 0)
 		return err_wrap(err, "kernel %s", path);
@@ -378,6 +400,7 @@ void kernel_image_free(struct kernel_image *image)
 		return;
 	if (image->elf)
 		munmap((void *)image->elf, image->elf_bytes);
+	fd_close(&image->fd);
 	free(image);
 }
 
