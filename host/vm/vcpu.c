@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* A vCPU and its thread: KVM_RUN, exits, parking at the gate. Nothing here allocates, logs or takes a lock
+ * once the thread runs. */
+#include "host/vm/vm_internal.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#define VCPU_STACK_BYTES (256u << 10)
+
+static _Thread_local struct vcpu *current;
+
+struct vcpu *vcpu_current(void)
+{
+	return current;
+}
+
+void vm_futex_wait(_Atomic uint32_t *word, uint32_t seen, uint64_t deadline_ns)
+{
+	struct timespec ts = clock_timespec(deadline_ns);
+	/* FUTEX_WAIT_BITSET takes an absolute CLOCK_MONOTONIC time. Every caller looks at the word again. */
+	syscall(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, seen,
+		deadline_ns == CLOCK_NEVER_NS ? NULL : &ts, NULL, FUTEX_BITSET_MATCH_ANY);
+}
+
+void vm_futex_wake(_Atomic uint32_t *word)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT32_MAX, NULL, NULL, 0);
+}
+
+void vcpu_set_immediate_exit(struct vcpu *vcpu, uint8_t value)
+{
+	/* Sequentially consistent, against the gate: a freezer writes gate then flag, the vCPU thread clears
+	 * the flag then reads the gate. So either it sees the gate closed or KVM_RUN sees the flag. */
+	__atomic_store_n(&vcpu->run->immediate_exit, value, __ATOMIC_SEQ_CST);
+}
+
+void vcpu_signal(struct vcpu *vcpu)
+{
+	pthread_kill(vcpu->thread, VCPU_KICK_SIGNAL);
+}
+
+/* --- life --- */
+
+int vcpu_create(struct vm *vm, unsigned index, unsigned long id, struct err *err)
+{
+	struct vcpu *vcpu = &vm->vcpus[index];
+	vcpu->fd = ioctl(vm->fd, KVM_CREATE_VCPU, id);
+	if (vcpu->fd < 0) {
+		int e = errno;
+		if (e == EMFILE || e == ENFILE)
+			return err_set_os(err, ERR_HOST, e,
+				"cannot create vCPU %u: each takes a file descriptor; raise the limit "
+				"(ulimit -n)",
+				index);
+		return err_set_os(err, ERR_HOST, e, "cannot create vCPU %u (APIC id %lu)", index, id);
+	}
+	void *run = mmap(NULL, vm->run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
+	if (run == MAP_FAILED)
+		return err_set_os(err, ERR_HOST, errno, "cannot map the state of vCPU %u", index);
+	vcpu->run = run;
+	return 0;
+}
+
+void vcpu_destroy(struct vcpu *vcpu)
+{
+	if (vcpu->run)
+		munmap(vcpu->run, vcpu->vm->run_bytes);
+	if (vcpu->fd >= 0)
+		close(vcpu->fd);
+}
+
+/* --- parking --- */
+
+static void capture(struct vcpu *vcpu)
+{
+	struct vcpu_state *s = &vcpu->state;
+	s->read_errno = 0;
+	if (ioctl(vcpu->fd, KVM_GET_REGS, &s->regs) < 0 || ioctl(vcpu->fd, KVM_GET_SREGS, &s->sregs) < 0)
+		s->read_errno = errno;
+	struct kvm_mp_state mp = {.mp_state = KVM_MP_STATE_RUNNABLE};
+	if (vcpu->vm->irqchip && ioctl(vcpu->fd, KVM_GET_MP_STATE, &mp) < 0)
+		s->read_errno = errno;
+	s->mp_state = mp.mp_state;
+	s->exit_reason = atomic_load_explicit(&vcpu->last_exit, memory_order_relaxed);
+	s->dead = vcpu->dead;
+}
+
+/* Tells a freeze that waits under this gate number that one more has arrived; the last one wakes it. */
+static void count_parked(struct vcpu *vcpu, uint32_t gate)
+{
+	struct vm *vm = vcpu->vm;
+	uint32_t number = GATE_NUMBER(gate);
+	if (atomic_load_explicit(&vcpu->parked_at, memory_order_relaxed) == number)
+		return;
+	/* Release: the captured state is there for whoever reads this, or the count below, with acquire. */
+	atomic_store_explicit(&vcpu->parked_at, number, memory_order_release);
+	uint32_t seen = atomic_load_explicit(&vm->unparked, memory_order_relaxed);
+	do {
+		if (seen >> 16 != (number & 0xffff) || (seen & 0xffff) == 0)
+			return;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&vm->unparked, &seen, seen - 1, memory_order_acq_rel, memory_order_relaxed));
+	if ((seen & 0xffff) == 1)
+		vm_futex_wake(&vm->unparked);
+}
+
+/* One KVM_RUN and what it asks for. */
+static void run_once(struct vcpu *vcpu)
+{
+	if (ioctl(vcpu->fd, KVM_RUN, 0) < 0) {
+		switch (errno) {
+		case EINTR:
+			vcpu->completing = false;
+			return;
+		case EAGAIN: /* an AP that waits for its SIPI was woken by something else */
+			return;
+		default:
+			vcpu_report_run_error(vcpu, errno);
+			vcpu->dead = true;
+			return;
+		}
+	}
+	atomic_store_explicit(&vcpu->last_exit, vcpu->run->exit_reason, memory_order_relaxed);
+	/* vm_end() from a device's callback makes it dead, too. */
+	enum vcpu_exit_result result = vcpu_serve_exit(vcpu);
+	vcpu->completing = result == VCPU_EXIT_COMPLETE;
+	if (result == VCPU_EXIT_DEAD)
+		vcpu->dead = true;
+}
+
+/* Registers are only right at an instruction boundary: what the last exit began is ended first, without
+ * entering the guest. String and split accesses exit more than once, so until KVM says EINTR. */
+static void complete_access(struct vcpu *vcpu)
+{
+	if (!vcpu->completing)
+		return;
+	vcpu_set_immediate_exit(vcpu, 1);
+	while (vcpu->completing)
+		run_once(vcpu);
+}
+
+static void park(struct vcpu *vcpu, uint32_t gate)
+{
+	struct vm *vm = vcpu->vm;
+	complete_access(vcpu);
+	capture(vcpu);
+	count_parked(vcpu, gate);
+	uint32_t now;
+	while ((now = atomic_load_explicit(&vm->gate, memory_order_acquire)) == gate)
+		vm_futex_wait(&vm->gate, gate, CLOCK_NEVER_NS);
+	vcpu_set_immediate_exit(vcpu, 0); /* then the gate is looked at again: see there */
+}
+
+static void *vcpu_thread(void *arg)
+{
+	struct vcpu *vcpu = arg;
+	struct vm *vm = vcpu->vm;
+	current = vcpu;
+	atomic_store_explicit(&vcpu->tid, (pid_t)syscall(SYS_gettid), memory_order_relaxed);
+	uint64_t none = 0;
+	if (atomic_load_explicit(&vm->first_run_ns, memory_order_relaxed) == 0)
+		atomic_compare_exchange_strong(&vm->first_run_ns, &none, clock_now_ns());
+
+	uint32_t gate;
+	while (!((gate = atomic_load(&vm->gate)) & GATE_STOP)) {
+		if (gate & GATE_CLOSED || vcpu->dead) {
+			/* A dead one waits here for freezes to take part in, and for the end. */
+			if (gate & GATE_CLOSED)
+				park(vcpu, gate);
+			else
+				vm_futex_wait(&vm->gate, gate, CLOCK_NEVER_NS);
+			continue;
+		}
+		run_once(vcpu);
+		if (vcpu->dead)
+			complete_access(vcpu);
+		else if (__atomic_load_n(&vcpu->run->immediate_exit, __ATOMIC_RELAXED))
+			vcpu_set_immediate_exit(vcpu, 0);
+	}
+	/* A freeze that waits for us learns of the stop now, not at its next look. */
+	complete_access(vcpu);
+	capture(vcpu);
+	if (gate & GATE_CLOSED)
+		count_parked(vcpu, gate);
+	return NULL;
+}
+
+int vcpu_thread_start(struct vcpu *vcpu, struct err *err)
+{
+	pthread_attr_t attr;
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, VCPU_STACK_BYTES);
+	sigset_t mask;
+	sigfillset(&mask);
+	sigdelset(&mask, VCPU_KICK_SIGNAL);
+	pthread_attr_setsigmask_np(&attr, &mask);
+	if (vcpu->vm->has_pin) {
+		cpu_set_t cpus;
+		CPU_ZERO(&cpus);
+		cpuset_for_each (cpu, &vcpu->vm->pin)
+			CPU_SET((size_t)cpu, &cpus);
+		pthread_attr_setaffinity_np(&attr, sizeof(cpus), &cpus);
+	}
+	int rc = pthread_create(&vcpu->thread, &attr, vcpu_thread, vcpu);
+	pthread_attr_destroy(&attr);
+	if (rc)
+		return err_set_os(err, ERR_HOST, rc, "cannot start the thread of vCPU %u%s", vcpu->index,
+			vcpu->vm->has_pin && rc == EINVAL ? " (none of the CPUs it is pinned to is there)"
+							  : "");
+	vcpu->started = true;
+	char name[16];
+	snprintf(name, sizeof(name), "vcpu %u", vcpu->index);
+	pthread_setname_np(vcpu->thread, name);
+	return 0;
+}

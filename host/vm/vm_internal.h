@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What the files of host/vm share: the VM, its vCPUs, and the gate at which vCPUs park.
+ *
+ * The gate is one futex word, so that no change of it can be slept through:
+ *
+ *     31        30..1            0
+ *    STOP   freeze number     CLOSED
+ *
+ * A vCPU thread runs while STOP and CLOSED are clear, parks while CLOSED is set, leaves when STOP is set. */
+#ifndef HOST_VM_VM_INTERNAL_H
+#define HOST_VM_VM_INTERNAL_H
+
+#include "common/clock.h"
+#include "host/vm/bus.h"
+#include "host/vm/freeze.h"
+#include "host/vm/vm.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#define GATE_CLOSED 1u
+#define GATE_STOP 0x80000000u
+#define GATE_NUMBER(gate) ((gate) & ~GATE_STOP)
+
+/* Interrupts KVM_RUN and futex waits of vCPU threads. The handler does nothing. */
+#define VCPU_KICK_SIGNAL SIGRTMIN
+
+#define VM_QUIESCE_MAX 16
+
+struct vcpu {
+	struct vm *vm;
+	unsigned index;
+	int fd;
+	struct kvm_run
+		*run; /* shared with the kernel; immediate_exit also with the freezing thread (atomic) */
+	pthread_t thread;
+	bool started; /* vm_start, vm_stop */
+
+	_Atomic pid_t tid;          /* written once by its thread */
+	_Atomic uint32_t last_exit; /* KVM_EXIT_*, its thread */
+	_Atomic uint32_t parked_at; /* gate number it has last parked for, its thread */
+	bool dead;                  /* its thread only: shut down, failed or ended the VM */
+	bool completing;            /* its thread only: the last exit waits for its completion by KVM_RUN */
+	struct vcpu_state state; /* written by its thread before parked_at (release), read by the freezer */
+};
+
+/* Waits for its turn to freeze; on the waiter's stack. */
+struct freeze_waiter {
+	pthread_cond_t turn;
+	bool granted;
+	struct freeze_waiter *next;
+};
+
+struct freeze {
+	struct vm *vm;
+	struct freeze_times times;
+};
+
+struct vm {
+	int kvm_fd, fd;
+	struct gmem *memory;
+	bool irqchip;
+	bool has_pin;
+	struct cpuset pin;
+	vm_ended_fn ended;
+	void *ended_arg;
+	size_t run_bytes;
+	unsigned n_vcpus;
+	struct vcpu *vcpus; /* [n_vcpus] */
+
+	struct bus mmio, pio; /* constant once started */
+	unsigned n_quiesce;
+	struct vm_quiesce quiesce[VM_QUIESCE_MAX];
+
+	_Atomic uint64_t first_run_ns;
+	_Atomic bool has_ended; /* the first who sets it reports */
+
+	_Atomic uint32_t gate; /* futex; see above */
+	/* Futex: how many vCPUs a freeze still waits for, tagged with the low 16 bits of its gate number in
+	 * the upper half, so that a latecomer of a failed freeze does not count for the next. */
+	_Atomic uint32_t unparked;
+
+	pthread_mutex_t life_lock; /* start and stop; never held by vCPU threads */
+	bool stopped;
+	_Atomic bool started; /* written under life_lock when every thread is there */
+
+	pthread_mutex_t freeze_lock; /* the fields below */
+	pthread_cond_t rendezvous_over;
+	bool freeze_held, freeze_shut;
+	bool rendezvous; /* someone may be signalling vCPU threads: they must not be joined */
+	unsigned n_waiters;
+	struct freeze_waiter *first_waiter, *last_waiter;
+	struct freeze token; /* of the one freeze that can be */
+};
+
+/* vcpu.c */
+int vcpu_create(struct vm *vm, unsigned index, unsigned long id, struct err *err) must_check;
+void vcpu_destroy(struct vcpu *vcpu);
+int vcpu_thread_start(struct vcpu *vcpu, struct err *err) must_check;
+/* Makes KVM_RUN return at once; before vcpu_signal(). (any thread) */
+void vcpu_set_immediate_exit(struct vcpu *vcpu, uint8_t value);
+void vcpu_signal(struct vcpu *vcpu);
+/* The vCPU whose thread this is, or NULL. */
+struct vcpu *vcpu_current(void);
+
+/* exit.c: serves the exit that KVM_RUN has just returned. */
+enum vcpu_exit_result {
+	VCPU_EXIT_RUN_ON = 1, /* nothing outstanding */
+	VCPU_EXIT_COMPLETE,   /* served; the next KVM_RUN completes the instruction first */
+	VCPU_EXIT_DEAD,       /* this vCPU never runs again */
+};
+enum vcpu_exit_result vcpu_serve_exit(struct vcpu *vcpu);
+/* KVM_RUN itself failed with errnum. */
+void vcpu_report_run_error(struct vcpu *vcpu, int errnum);
+const char *vcpu_exit_name(uint32_t reason);
+
+/* vcpu.c: the futex words; deadline on CLOCK_MONOTONIC. Spurious returns happen. */
+void vm_futex_wait(_Atomic uint32_t *word, uint32_t seen, uint64_t deadline_ns);
+void vm_futex_wake(_Atomic uint32_t *word);
+/* freeze.c: who waits for a turn gets ERR_CANCELLED, now and later; nobody signals vCPU threads on return.
+ * The gate has STOP set. */
+void vm_freeze_shut(struct vm *vm);
+
+#endif
