@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Linux's boot_params ("zero page") for the 64-bit entry. Before the VM runs. Source: Linux,
+ * Documentation/arch/x86/boot.rst and zero-page.rst. */
+#ifndef HOST_ARCH_X86_64_BOOTPARAM_H
+#define HOST_ARCH_X86_64_BOOTPARAM_H
+
+#include "common/err.h"
+#include "host/vm/gmem.h"
+
+#include <stdbool.h>
+
+struct bootparam_config {
+	const struct gmem *memory;
+	size_t cmdline_bytes; /* at LAYOUT_CMDLINE, without the NUL */
+	gpa_t initramfs;
+	size_t initramfs_bytes; /* 0: none */
+	bool acpi;              /* RSDP at LAYOUT_ACPI */
+};
+
+/* Writes it at LAYOUT_BOOT_PARAMS, memory map included; the flag that asks for KASLR is clear.
+ * ERR_LIMIT_EXCEEDED when the memory map has too many pieces. */
+int bootparam_write(const struct bootparam_config *config, struct err *err) must_check;
+
+#endif

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* An ELF vmlinux into guest memory: its loadable segments at their physical addresses. Bytes from a file, so
+ * nothing in them is trusted. Before the VM runs. */
+#ifndef HOST_VM_BOOT_ELF_H
+#define HOST_VM_BOOT_ELF_H
+
+#include "common/err.h"
+#include "host/vm/gmem.h"
+
+struct elf_loaded {
+	gpa_t entry;      /* e_entry: physical, and not where a segment starts */
+	gpa_t start, end; /* all segments lie in [start, end) */
+};
+
+/* `fd`: the same bytes as a file, or -1; reading them from there is quicker than faulting a mapping in, and
+ * skips its holes. Segments must lie in one piece of RAM from LAYOUT_KERNEL on; `memory` must still be all
+ * zero there. ERR_INVALID_ARGUMENT for a damaged file, ERR_LIMIT_EXCEEDED when it does not fit; guest memory
+ * may then be half written. */
+int elf_load(const uint8_t *elf, size_t length, int fd, const struct gmem *memory,
+	struct elf_loaded *ret_loaded, struct err *err) must_check;
+
+#endif
