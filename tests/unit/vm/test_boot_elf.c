@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The ELF loader, against files that lie. */
+#include "host/vm/boot_elf.h"
+
+#include <criterion/criterion.h>
+#include <elf.h>
+#include <string.h>
+
+#define MIB (UINT64_C(1) << 20)
+
+struct file {
+	Elf64_Ehdr eh;
+	Elf64_Phdr ph[3];
+	uint8_t data[8192];
+};
+
+static struct file *good(void)
+{
+	struct file *f = calloc(1, sizeof(*f));
+	memcpy(f->eh.e_ident, ELFMAG, SELFMAG);
+	f->eh.e_ident[EI_CLASS] = ELFCLASS64;
+	f->eh.e_ident[EI_DATA] = ELFDATA2LSB;
+	f->eh.e_type = ET_EXEC;
+	f->eh.e_machine = EM_X86_64;
+	f->eh.e_phoff = offsetof(struct file, ph);
+	f->eh.e_phentsize = sizeof(Elf64_Phdr);
+	f->eh.e_phnum = 3;
+	f->eh.e_entry = 2 * MIB + 16;
+	f->ph[0] = (Elf64_Phdr){.p_type = PT_LOAD,
+		.p_offset = offsetof(struct file, data),
+		.p_filesz = 4096,
+		.p_memsz = 4096,
+		.p_paddr = MIB,
+		.p_vaddr = 0xffffffff81000000};
+	f->ph[1] = (Elf64_Phdr){.p_type = PT_LOAD,
+		.p_offset = offsetof(struct file, data) + 4096,
+		.p_filesz = 4096,
+		.p_memsz = MIB,
+		.p_paddr = 2 * MIB,
+		.p_vaddr = 0xffffffff82000000};
+	f->ph[2] = (Elf64_Phdr){.p_type = PT_NOTE, .p_offset = UINT64_MAX, .p_filesz = UINT64_MAX};
+	memset(f->data, 'a', 4096);
+	memset(f->data + 4096, 'b', 4096);
+	return f;
+}
+
+static struct gmem *memory(void)
+{
+	uint64_t nodes[] = {8 * MIB, 8 * MIB};
+	return gmem_new(nodes, 2, NULL);
+}
+
+static int load(const struct file *f, size_t length, struct elf_loaded *ret, struct err *err)
+{
+	_cleanup_(gmem_free_p) struct gmem *mem = memory();
+	return elf_load((const uint8_t *)f, length, -1, mem, ret, err);
+}
+
+Test(boot_elf, loads_by_physical_address)
+{
+	_cleanup_free_ struct file *f = good();
+	_cleanup_(gmem_free_p) struct gmem *mem = memory();
+	struct elf_loaded loaded;
+	struct err err = ERR_INIT;
+	cr_assert_eq(elf_load((const uint8_t *)f, sizeof(*f), -1, mem, &loaded, &err), 0, "%s", err.message);
+	cr_assert_eq(loaded.entry.v, 2 * MIB + 16);
+	cr_assert_eq(loaded.start.v, MIB);
+	cr_assert_eq(loaded.end.v, 3 * MIB);
+	const uint8_t *p = gmem_ptr(mem, GPA(0), 8 * MIB);
+	cr_assert_eq(p[MIB - 1], 0);
+	cr_assert_eq(p[MIB], 'a');
+	cr_assert_eq(p[MIB + 4095], 'a');
+	cr_assert_eq(p[MIB + 4096], 0);
+	cr_assert_eq(p[2 * MIB + 4095], 'b');
+	cr_assert_eq(p[2 * MIB + 4096], 0);
+}
+
+static void refused(struct file *f, size_t length, enum err_code code, const char *what)
+{
+	struct elf_loaded loaded;
+	struct err err = ERR_INIT;
+	cr_assert_lt(load(f, length, &loaded, &err), 0, "%s was taken", what);
+	cr_assert_eq(err.code, code, "%s: %s", what, err.message);
+	free(f);
+}
+
+#define REFUSED(change, code)                                                                                \
+	do {                                                                                                 \
+		struct file *f = good();                                                                     \
+		change;                                                                                      \
+		refused(f, sizeof(*f), code, #change);                                                       \
+	} while (0)
+
+Test(boot_elf, hostile_headers_are_refused)
+{
+	REFUSED(f->eh.e_ident[0] = 0, ERR_INVALID_ARGUMENT);
+	REFUSED(f->eh.e_ident[EI_CLASS] = ELFCLASS32, ERR_INVALID_ARGUMENT);
+	REFUSED(f->eh.e_machine = EM_AARCH64, ERR_INVALID_ARGUMENT);
+	REFUSED(f->eh.e_phnum = 0, ERR_INVALID_ARGUMENT);
+	REFUSED(f->eh.e_phnum = 0xffff, ERR_INVALID_ARGUMENT);
+	REFUSED(f->eh.e_phentsize = 1, ERR_INVALID_ARGUMENT);
+	REFUSED(f->eh.e_phoff = UINT64_MAX, ERR_INVALID_ARGUMENT);
+	REFUSED(f->eh.e_phoff = UINT64_MAX - 8, ERR_INVALID_ARGUMENT);
+	REFUSED(f->eh.e_phoff = sizeof(*f) - 8, ERR_INVALID_ARGUMENT);
+	REFUSED(f->eh.e_entry = 0, ERR_INVALID_ARGUMENT);
+	REFUSED(f->eh.e_entry = 0xffffffff82000010, ERR_INVALID_ARGUMENT);
+	REFUSED(f->eh.e_entry = 2 * MIB + 4096, ERR_INVALID_ARGUMENT);
+	REFUSED(f->ph[0].p_offset = UINT64_MAX, ERR_INVALID_ARGUMENT);
+	REFUSED(f->ph[0].p_offset = sizeof(*f) - 4095, ERR_INVALID_ARGUMENT);
+	REFUSED(f->ph[0].p_filesz = UINT64_MAX, ERR_INVALID_ARGUMENT);
+	REFUSED(f->ph[0].p_memsz = 4095, ERR_INVALID_ARGUMENT);
+	REFUSED(f->ph[0].p_memsz = UINT64_MAX, ERR_LIMIT_EXCEEDED);
+	REFUSED(f->ph[0].p_paddr = 0, ERR_INVALID_ARGUMENT);
+	REFUSED(f->ph[0].p_paddr = MIB - 1, ERR_INVALID_ARGUMENT);
+	REFUSED(f->ph[0].p_paddr = UINT64_MAX - 100, ERR_LIMIT_EXCEEDED);
+	REFUSED(f->ph[0].p_paddr = 8 * MIB - 1, ERR_LIMIT_EXCEEDED);
+	REFUSED(f->ph[1].p_paddr = 16 * MIB, ERR_LIMIT_EXCEEDED);
+	REFUSED(f->ph[0].p_type = f->ph[1].p_type = PT_NOTE, ERR_INVALID_ARGUMENT);
+	refused(good(), 0, ERR_INVALID_ARGUMENT, "empty");
+	refused(good(), sizeof(Elf64_Ehdr) - 1, ERR_INVALID_ARGUMENT, "half a header");
+	refused(good(), sizeof(Elf64_Ehdr), ERR_INVALID_ARGUMENT, "no program headers");
+	refused(good(), sizeof(struct file) - 1, ERR_INVALID_ARGUMENT, "cut short");
+}
