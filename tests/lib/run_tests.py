@@ -72,6 +72,34 @@ def session_processes(sid):
     return found
 
 
+def read_text(path):
+    try:
+        with open(path, encoding='utf-8', errors='replace') as f:
+            return f.read().strip()
+    except OSError as error:
+        return error.strerror
+
+
+def describe_session(sid):
+    """Where each thread of the session is, for the report of a program that hangs; with stacks if there is a gdb."""
+    lines = []
+    for pid in session_processes(sid):
+        lines.append(f'process {pid}: {read_text(f"/proc/{pid}/cmdline").replace(chr(0), " ")}')
+        for tid in sorted(os.listdir(f'/proc/{pid}/task')) if os.path.isdir(f'/proc/{pid}/task') else []:
+            task = f'/proc/{pid}/task/{tid}'
+            state = read_text(f'{task}/stat').rpartition(')')[2].split()[:1]
+            lines.append(f'  thread {tid} {read_text(f"{task}/comm")} {"".join(state)} in {read_text(f"{task}/wchan")}, '
+                         f'syscall {read_text(f"{task}/syscall")}')
+        try:
+            gdb = subprocess.run(['gdb', '-p', str(pid), '-batch', '-nx', '-ex', 'thread apply all backtrace 20'],
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                 timeout=60, check=False)
+            lines += ['  ' + line for line in gdb.stdout.decode(errors='replace').splitlines() if line[:1] in '#T']
+        except (OSError, subprocess.TimeoutExpired):
+            pass
+    return '\n'.join(lines)
+
+
 def end_session(sid):
     for pid in session_processes(sid):
         try:
@@ -107,18 +135,20 @@ def run_program(test, report, limit):
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         child = subprocess.Popen(test['cmd'], cwd=test['workdir'] or None, env=env, stdin=subprocess.DEVNULL,
                                  stdout=out, stderr=err, start_new_session=True)
+        hung = ''
         try:
             status = child.wait(timeout=limit)
             left = session_processes(child.pid)
         except subprocess.TimeoutExpired:
             status, left = None, []
+            hung = describe_session(child.pid)
         finally:
             end_session(child.pid)
             child.wait()
         out.seek(0)
         err.seek(0)
         stdout = out.read().decode(errors='replace')
-        return status, stdout, stdout + err.read().decode(errors='replace'), left
+        return status, stdout, stdout + err.read().decode(errors='replace') + hung, left
 
 
 def run_test(test, label, scratch):

@@ -63,6 +63,7 @@ case_of "exit status 77" "0 0 1" 0 'echo no such device; exit 77'
 check "prints the reason of a skip" grep -q 'skipped .*no such device' out
 case_of "signal" "0 1 0" 1 'kill -SEGV $$'
 case_of "time limit" "0 1 0" 1 'sleep 60' 1
+check "tells where a hanging program is" grep -q 'thread .* sleep S in' out
 case_of "process left behind" "0 1 0" 1 'sleep 60 & exit 0'
 case_of "passed cases" "2 0 0" 0 "$(report 'ok - a::b (0.00s)\nok - a::c (0.00s)')"
 case_of "failed case" "1 1 0" 1 "$(report 'ok - a::b (0.00s)\nnot ok - a::c (0.00s)'); exit 1"
