@@ -238,6 +238,25 @@ int kbtf_size(const struct kbtf *btf, uint32_t type, uint64_t *ret_bytes)
 	return -ERANGE;
 }
 
+bool kbtf_is_signed(const struct kbtf *btf, uint32_t type)
+{
+	struct btf_type t;
+	uint32_t encoding;
+
+	type = kbtf_resolve(btf, type);
+	t = type_get(btf, type);
+	switch (BTF_INFO_KIND(t.info)) {
+	case BTF_KIND_INT:
+		memcpy(&encoding, type_extra(btf, type), sizeof(encoding));
+		return BTF_INT_ENCODING(encoding) & BTF_INT_SIGNED;
+	case BTF_KIND_ENUM:
+	case BTF_KIND_ENUM64:
+		return BTF_INFO_KFLAG(t.info);
+	default:
+		return false;
+	}
+}
+
 uint32_t kbtf_target(const struct kbtf *btf, uint32_t type, uint32_t *ret_length)
 {
 	struct btf_array array;

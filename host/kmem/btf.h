@@ -30,6 +30,8 @@ uint32_t kbtf_find(const struct kbtf *btf, unsigned kind, const char *name);
 uint32_t kbtf_resolve(const struct kbtf *btf, uint32_t type);
 /* Size of a value of the type; -ERANGE for what has none (void, functions, declarations). */
 int kbtf_size(const struct kbtf *btf, uint32_t type, uint64_t *ret_bytes) must_check;
+/* Whether values of the type are signed integers. */
+bool kbtf_is_signed(const struct kbtf *btf, uint32_t type);
 /* The type that a pointer points to or an array consists of; 0 for others and void. ret_length, if not NULL:
  * elements of an array. */
 uint32_t kbtf_target(const struct kbtf *btf, uint32_t type, uint32_t *ret_length);
