@@ -43,6 +43,9 @@ struct link *link_new(const struct link_config *config, struct err *err) must_ch
 void link_free(struct link *link);
 SCOPE_GUARD(struct link *, link_free, link_free)
 
+/* Loop thread: told to agents that connect from now on (link_config.speed_percent). */
+void link_set_speed(struct link *link, unsigned percent);
+
 /* Loop thread: the agent connected; takes fd over. A second connection replaces the first. */
 void link_accept(struct link *link, int fd);
 

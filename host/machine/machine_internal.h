@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What the files of this room share: the machine's parts and who touches them. */
+#ifndef HOST_MACHINE_MACHINE_INTERNAL_H
+#define HOST_MACHINE_MACHINE_INTERNAL_H
+
+#include "host/engine/engine.h"
+#include "host/initramfs/initramfs.h"
+#include "host/initramfs/kernel_store.h"
+#include "host/kmem/kmem.h"
+#include "host/link/link.h"
+#include "host/machine/console_log.h"
+#include "host/machine/machine.h"
+#include "host/machine/speed.h"
+#include "host/snapshot/store.h"
+#include "host/virtio/device.h"
+#include "host/virtio/rng.h"
+#include "host/virtio/vsock_user.h"
+#include "host/vm/boot.h"
+#include "host/vm/console_ring.h"
+#include "host/vm/gmem.h"
+#include "host/vm/kernel_image.h"
+#include "host/vm/power.h"
+#include "host/vm/serial.h"
+#include "host/vm/vm.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct event;
+
+enum machine_state { MACHINE_BOOTING, MACHINE_READY, MACHINE_ENDED };
+
+#define MACHINE_DEVICES_MAX 8
+
+/* Constant from machine_new() to machine_free(), unless marked. */
+struct machine {
+	const struct options *options;
+	struct loop *loop;
+	struct machine_ops ops;
+	uint64_t start_ns;
+
+	struct topology topology;
+	char cache_dir[PATH_MAX];
+	struct kernel_files kernel;
+	struct kernel_image *image;
+	struct initramfs initramfs;
+	struct gmem *memory;
+	struct vm *vm;
+	struct console_log *console;
+	struct serial *serial;
+	struct vsock_user *vsock;
+	struct virtio_device *devices[MACHINE_DEVICES_MAX];
+	unsigned n_devices;
+	struct link *link;
+	struct engine *engine;
+	struct snapshot_store *snapshots;
+	const char *staged[OPTIONS_STAGE_MAX + 1];
+	char topology_text[64];
+	char cmdline[4096];
+
+	/* Loop thread */
+	enum machine_state state;
+	bool stopping;            /* machine_stop(): an end is what was asked for */
+	bool end_told;            /* ops.ready(err) or ops.ended() was called, or is not wanted */
+	struct event *boot_limit; /* armed while booting */
+	struct event *watch;      /* every second while ready: heartbeat */
+	struct event *stop_limit; /* armed while stopping */
+	struct event *lost_limit; /* armed while the agent's connection is gone */
+	uint64_t ready_ns;
+	uint64_t beat, beat_seen_ns; /* last heartbeat that was new, and when */
+	struct err ended_err;
+	struct vm_end_info end_info;
+	bool vm_has_ended;
+
+	pthread_t speed_thread, end_thread, stop_thread;
+	bool speed_started, end_started, stop_thread_started;
+	struct speed speed; /* written by the speed thread before it posts; loop thread afterwards */
+	struct err speed_err;
+	bool speed_known;
+
+	pthread_mutex_t lock;
+	struct kmem *kmem; /* under lock; made on first use */
+	bool kmem_tried;   /* under lock */
+	struct err kmem_err;
+};
+
+/* life.c */
+void machine_on_vm_ended(const struct vm_end_info *info, void *arg);
+void machine_on_agent(int fd, uint32_t guest_port, void *arg);
+int machine_start(struct machine *m, struct err *err) must_check;
+/* connect.c: link, engine, snapshots */
+int machine_connect(struct machine *m, struct err *err) must_check;
+void machine_disconnect(struct machine *m);
+/* life.c, called by connect.c's callbacks */
+void machine_agent_ready(struct machine *m, const struct err *err);
+void machine_agent_lost(struct machine *m, const struct err *err);
+
+#endif
