@@ -182,6 +182,11 @@ static bool starts_release(const char *release, const char *prefix)
 
 static int not_found(const char *spec, const char *store, const struct releases *list, struct err *err)
 {
+	if (exists(spec))
+		return err_set(err, ERR_NOT_FOUND,
+			"no kernel '%.60s' in the store %.160s; to mean the file of that name here, write "
+			"./%.60s",
+			spec, store, spec);
 	if (list->n == 0)
 		return err_set(err, ERR_NOT_FOUND,
 			"no kernel '%.60s': the kernel store %.200s is empty; fetch one (schedrig kernel "

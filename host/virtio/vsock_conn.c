@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 
 static void flush(struct vsock_conn *c);
+static void close_socket(struct vsock_conn *c);
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
@@ -41,9 +42,12 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct vsock_conn *c = arg;
 	struct vsock_user *v = c->v;
-	if (c->state == VSOCK_CONNECTING)
+	if (c->state == VSOCK_CONNECTING) {
 		v->stats.timed_out++;
-	if (c->state == VSOCK_LINE || c->state == VSOCK_ORPHAN)
+		/* The client hears of it now; the guest when it takes packets again. */
+		close_socket(c);
+	}
+	if (c->state == VSOCK_LINE || c->send_ops & 1u << VIRTIO_VSOCK_OP_REQUEST)
 		vconn_destroy(c);
 	else
 		vconn_reset(c);

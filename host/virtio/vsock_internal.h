@@ -15,6 +15,8 @@
 
 #include <linux/virtio_vsock.h>
 #include <sys/queue.h>
+/* Eight-byte keys, a bounded table: the short function will do. */
+#define HASH_FUNCTION HASH_FNV
 #include <uthash.h>
 
 #define VSOCK_HDR_BYTES 44u

@@ -267,7 +267,7 @@ bool vm_begin(
 	unsigned n = 13;
 	if (pinned) {
 		/* The last CPU for the vCPUs, the others for the controller's loop. */
-		static char last[16];
+		static char last[32];
 		snprintf(last, sizeof(last), "%ld", sysconf(_SC_NPROCESSORS_ONLN) - 1);
 		argv[n++] = "--pin";
 		argv[n++] = last;
