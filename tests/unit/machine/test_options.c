@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* schedrigd's options: what is understood, and what is told to who gets one wrong. */
+#include "host/machine/options.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+const char *argp_program_version = "test";
+
+static int parse(struct options *ret, struct err *err, const char *a, const char *b)
+{
+	char *argv[] = {(char *)"schedrigd", (char *)a, (char *)b, NULL};
+	*err = ERR_INIT;
+	return options_parse(b ? 3 : a ? 2 : 1, argv, ret, err);
+}
+
+Test(options, defaults)
+{
+	struct options o;
+	struct err err;
+	cr_assert_eq(parse(&o, &err, NULL, NULL), 0);
+	cr_assert_str_eq(o.kernel, "default");
+	cr_assert_str_eq(o.topology, "1n1l2c1t");
+	cr_assert_eq(o.ready_fd, -1);
+	cr_assert_eq(o.memory_bytes, 0);
+	cr_assert_null(o.socket);
+	options_deinit(&o);
+}
+
+Test(options, values)
+{
+	struct options o;
+	struct err err;
+	cr_assert_eq(parse(&o, &err, "--memory=2G", "--pin=0-1,3"), 0);
+	cr_assert_eq(o.memory_bytes, 2ull << 30);
+	cr_assert(o.has_pin && cpuset_count(&o.pin) == 3);
+	options_deinit(&o);
+	cr_assert_eq(parse(&o, &err, "--stage=a=/x", "--stage=b=/y=z"), 0);
+	cr_assert_eq(o.n_stage, 2);
+	cr_assert_str_eq(o.stage[1].name, "b");
+	cr_assert_str_eq(o.stage[1].path, "/y=z");
+	options_deinit(&o);
+	cr_assert_eq(parse(&o, &err, "--timeout=1m30s", "--ready-fd=5"), 0);
+	cr_assert_eq(o.timeout_ns, 90000000000ull);
+	cr_assert_eq(o.ready_fd, 5);
+	options_deinit(&o);
+}
+
+Test(options, mistakes_name_the_option)
+{
+	static const struct {
+		const char *option, *words;
+	} bad[] = {{"--memory=0", "--memory"}, {"--memory=5Q", "--memory"}, {"--pin=", "--pin"},
+		{"--pin=x", "--pin"}, {"--stage=x", "NAME=PATH"}, {"--stage==x", "NAME=PATH"},
+		{"--timeout=5", "--timeout"}, {"--ready-fd=-1", "--ready-fd"},
+		{"--ready-fd=99999999", "--ready-fd"}, {"surplus", "surplus"}};
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct options o;
+		struct err err;
+		cr_assert_lt(parse(&o, &err, bad[i].option, NULL), 0, "%s", bad[i].option);
+		cr_assert(strstr(err.message, bad[i].words), "%s: %s", bad[i].option, err.message);
+		options_deinit(&o);
+	}
+}
