@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Kinds of ops as the engine sees them: number, names, side. Pure, any thread. */
+#ifndef HOST_ENGINE_OPS_H
+#define HOST_ENGINE_OPS_H
+
+#include "proto/op_list.h"
+#include "schedrig/v1/scenario.pb-c.h"
+
+/* enum op_kind, or -1: no kind is set. */
+int op_kind(const Schedrig__V1__Op *op);
+/* "SetCpuset"; "unknown" for -1. */
+const char *op_kind_name(int kind);
+enum op_side op_kind_side(int kind);
+/* "set_cpuset": as in files. */
+const char *op_kind_field(int kind);
+
+#endif

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Inside of engine_validate(): the state of one validation and what its files share. One thread. */
+#ifndef HOST_ENGINE_VALIDATE_H
+#define HOST_ENGINE_VALIDATE_H
+
+#include "host/engine/engine.h"
+#include "host/engine/names.h"
+
+/* Mistakes that are reported; more are only counted. */
+#define CHECK_ERRORS_MAX 1000
+
+struct check_list {
+	Schedrig__V1__Error **error;
+	size_t n, size, dropped;
+};
+
+struct check {
+	const Schedrig__V1__Scenario *scenario;
+	const struct cpu_layout *layout; /* NULL: what needs it is not checked */
+	const char *const *staged;       /* NULL: not checked */
+	struct check_list errors, warnings;
+	bool out_of_memory;
+	char place[512];
+	size_t place_length;
+	enum err_code waived; /* the error that the op at hand wants to see: not a mistake */
+	bool waived_hit;      /* it came up */
+	bool names_only;      /* a loop's second pass: all but names was checked in the first */
+	bool strict, adhoc;   /* adhoc: what exists is not known here */
+	bool in_loop, backdrop;
+	int step;         /* -1: backdrop, ad-hoc */
+	size_t cgroups;   /* definitions and AddCgroup ops */
+	uint32_t workers_default;
+	struct names names;
+};
+
+/* Goes into a part of the place ("steps[%zu]"); returns what check_leave() goes back to. */
+size_t check_enter(struct check *check, const char *fmt, ...) printf_like(2, 3);
+void check_leave(struct check *check, size_t before);
+/* A mistake at the current place, or at `field` below it if not NULL. */
+void check_bad(struct check *check, enum err_code code, const char *field, const char *fmt, ...)
+	printf_like(4, 5);
+/* One that expect_error does not ask for, because the scenario itself is wrong. */
+void check_bad_always(struct check *check, enum err_code code, const char *field, const char *fmt, ...)
+	printf_like(4, 5);
+void check_warn(struct check *check, const char *field, const char *fmt, ...) printf_like(3, 4);
+
+/* validate_cgroup.c */
+void check_definition(struct check *check, const Schedrig__V1__CgroupDef *def, enum name_owner owner);
+bool check_cgroup_name(struct check *check, const char *name, const char *field);
+/* False when it is wrong or cannot be known; ret_set then is undefined. */
+bool check_cpus(
+	struct check *check, const Schedrig__V1__CpusetSpec *spec, const char *field, struct cpuset *ret_set);
+bool check_list_text(struct check *check, const char *text, const char *field, struct cpuset *ret_set);
+
+/* validate_work.c. pool: CPUs of the cgroup, NULL: unknown. in_runner: the runner cgroup's rules. */
+void check_work(struct check *check, const Schedrig__V1__WorkSpec *work, const struct cpuset *pool,
+	bool narrowed, bool swappable, bool in_runner);
+void check_work_type(struct check *check, const Schedrig__V1__WorkType *type, const char *field);
+void check_comm_and_nice(struct check *check, const char *comm, const Schedrig__V1__Int32Value *nice);
+
+/* validate_payload.c */
+void check_payload_definitions(struct check *check, Schedrig__V1__Payload *const *payloads, size_t n);
+/* cgroup: where it runs, "" = runner. */
+void check_run_payload(
+	struct check *check, const Schedrig__V1__RunPayload *run, const char *cgroup, enum name_owner owner);
+void check_end_payload(struct check *check, const char *name, const Schedrig__V1__CgroupRef *cgroup);
+
+/* validate_kernel.c */
+void check_kernel_op(struct check *check, const Schedrig__V1__Op *op);
+
+/* validate_ops.c */
+void check_ops(struct check *check, Schedrig__V1__Op *const *ops, size_t n, enum name_owner owner);
+/* validate_step.c */
+void check_step(struct check *check, const Schedrig__V1__Step *step, int index);
+void check_assertions(struct check *check, const Schedrig__V1__Assertions *assertions);
+/* validate_needs.c. True when the machine is not one for this scenario; *ret_reason is heap memory. */
+bool check_needs(struct check *check, const Schedrig__V1__Needs *needs, char **ret_reason);
+
+/* Ops outside a scenario: the same rules as far as they do not need to know what exists. The first mistake,
+ * or 0. */
+int check_adhoc(const Schedrig__V1__ApplyRequest *request, const struct cpu_layout *layout,
+	const char *const *staged, struct err *err) must_check;
+
+#endif

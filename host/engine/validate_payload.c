@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Payloads: definitions, what runs where and when it can be waited for. Pure. */
+#include "common/strbuf.h"
+#include "host/engine/validate.h"
+#include "proto/wire.h"
+
+#include <string.h>
+
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	return slash ? slash + 1 : path;
+}
+
+/* Names of staged files: they become file names in the guest. */
+static bool staged_name_good(const char *name)
+{
+	return *name && *name != '.' && strlen(name) <= LIMIT_NAME_BYTES;
+}
+
+static void check_staged(struct check *check, const char *program)
+{
+	const char *name = base_name(program);
+	if (!staged_name_good(name)) {
+		check_bad(check, ERR_INVALID_ARGUMENT, "program",
+			"'%.80s' names no program: 1 to %u bytes, not beginning with a dot", program,
+			LIMIT_NAME_BYTES);
+		return;
+	}
+	if (!check->staged)
+		return;
+	_cleanup_strbuf_ struct strbuf list = STRBUF_INIT;
+	for (size_t i = 0; check->staged[i]; i++) {
+		if (strcmp(check->staged[i], name) == 0)
+			return;
+		strbuf_printf(&list, "%s%s", i ? ", " : "", check->staged[i]);
+	}
+	check_bad(check, ERR_NOT_FOUND, "program", "program '%.80s' is not staged: %s%.400s", name,
+		list.length ? "there are " : "nothing is", strbuf_str(&list));
+}
+
+static void check_definition_of(struct check *check, Schedrig__V1__Payload *const *payloads, size_t i)
+{
+	const Schedrig__V1__Payload *p = payloads[i];
+	if (!*p->name || strlen(p->name) > LIMIT_NAME_BYTES)
+		check_bad(check, ERR_INVALID_ARGUMENT, "name", "a payload needs a name of 1 to %u bytes",
+			LIMIT_NAME_BYTES);
+	for (size_t k = 0; k < i && *p->name; k++) {
+		if (strcmp(payloads[k]->name, p->name) != 0)
+			continue;
+		check_bad(check, ERR_ALREADY_EXISTS, "name",
+			"payload '%.80s' is defined already (payloads[%zu])", p->name, k);
+		break;
+	}
+	check_staged(check, p->program);
+	if (p->n_default_args > LIMIT_ARGS)
+		check_bad(check, ERR_LIMIT_EXCEEDED, "default_args", "at most %u arguments", LIMIT_ARGS);
+	for (size_t k = 0; k < p->n_checks; k++) {
+		size_t at = check_enter(check, "checks[%zu]", k);
+		const Schedrig__V1__Check *c = p->checks[k];
+		if (c->form_case == SCHEDRIG__V1__CHECK__FORM__NOT_SET)
+			check_bad(
+				check, ERR_INVALID_ARGUMENT, NULL, "no check is given: one of exit_code_eq");
+		else if (c->exit_code_eq->code < 0 || c->exit_code_eq->code > 255)
+			check_bad(check, ERR_INVALID_ARGUMENT, NULL, "an exit code is in 0..255, not %d",
+				c->exit_code_eq->code);
+		check_leave(check, at);
+	}
+}
+
+void check_payload_definitions(struct check *check, Schedrig__V1__Payload *const *payloads, size_t n)
+{
+	if (n > LIMIT_PAYLOADS)
+		check_bad(check, ERR_LIMIT_EXCEEDED, "payloads", "%zu payloads: at most %u are possible", n,
+			LIMIT_PAYLOADS);
+	for (size_t i = 0; i < n && i < LIMIT_PAYLOADS; i++) {
+		size_t at = check_enter(check, "payloads[%zu]", i);
+		check_definition_of(check, payloads, i);
+		check_leave(check, at);
+	}
+}
+
+/* The definition of that name; complains when there is none. Ad-hoc ops may name a scenario's. */
+static bool check_defined(struct check *check, const char *name, const char *field)
+{
+	if (check->adhoc)
+		return true;
+	const Schedrig__V1__Scenario *s = check->scenario;
+	_cleanup_strbuf_ struct strbuf list = STRBUF_INIT;
+	for (size_t i = 0; i < s->n_payloads; i++) {
+		if (strcmp(s->payloads[i]->name, name) == 0)
+			return true;
+		strbuf_printf(&list, "%s%s", i ? ", " : "", s->payloads[i]->name);
+	}
+	check_bad(check, ERR_NOT_FOUND, field, "there is no payload '%.80s': %s%.400s", name,
+		s->n_payloads ? "`payloads` defines " : "`payloads` defines none", strbuf_str(&list));
+	return false;
+}
+
+void check_run_payload(
+	struct check *check, const Schedrig__V1__RunPayload *run, const char *cgroup, enum name_owner owner)
+{
+	bool known = check_defined(check, run->payload, "payload");
+	size_t args = run->n_args;
+	for (size_t i = 0; known && check->scenario && i < check->scenario->n_payloads; i++)
+		if (strcmp(check->scenario->payloads[i]->name, run->payload) == 0)
+			args += check->scenario->payloads[i]->n_default_args;
+	if (args > LIMIT_ARGS)
+		check_bad(check, ERR_LIMIT_EXCEEDED, "args", "%zu arguments: at most %u are possible", args,
+			LIMIT_ARGS);
+	if (!known || check->adhoc)
+		return;
+	if (*cgroup) {
+		const struct name *name = names_find(&check->names, cgroup);
+		if (run->cgroup && (!name || !name->tracked)) {
+			check_bad(check, ERR_NOT_FOUND, "cgroup", "there is no cgroup '%.80s' at this point",
+				cgroup);
+			return;
+		}
+	}
+	if (names_count_live(&check->names, run->payload, cgroup, NULL)) {
+		check_bad(check, ERR_ALREADY_EXISTS, "payload",
+			"payload '%.80s' is live in %s%.80s already: wait for it or kill it first",
+			run->payload, *cgroup ? "cgroup " : "the runner cgroup", cgroup);
+		return;
+	}
+	if (check->waived_hit)
+		return;
+	/* Without an owner of longer life it ends with the step. */
+	enum name_owner life = run->outlive_step ? NAME_BACKDROP : owner;
+	if (check->waived == ERR_NONE && !names_add_live(&check->names, run->payload, cgroup, life))
+		check_bad(check, ERR_LIMIT_EXCEEDED, "payload", "more than %d payloads at once",
+			NAMES_LIVE_MAX);
+}
+
+void check_end_payload(struct check *check, const char *name, const Schedrig__V1__CgroupRef *cgroup)
+{
+	if (!check_defined(check, name, "name") || check->adhoc)
+		return;
+	const struct live *live = NULL;
+	size_t n = names_count_live(&check->names, name, cgroup ? cgroup->name : NULL, &live);
+	if (n == 0) {
+		check_bad(check, ERR_NOT_FOUND, "name",
+			"no copy of payload '%.80s' is live%s%.80s at this point", name,
+			cgroup ? *cgroup->name ? " in cgroup " : " in the runner cgroup" : "",
+			cgroup ? cgroup->name : "");
+		return;
+	}
+	if (n > 1) {
+		check_bad(check, ERR_AMBIGUOUS, "name",
+			"%zu copies of payload '%.80s' are live: say which with `cgroup`", n, name);
+		return;
+	}
+	if (check->waived != ERR_NONE)
+		return;
+	char *in = strdup(live->cgroup);
+	check->out_of_memory |= !in;
+	if (in)
+		names_drop_live(&check->names, name, in);
+	free(in);
+}

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Validation: every rule in a table with a scenario that breaks it, and scenarios that are fine. */
+#include "bench.h"
+#include "host/engine/engine.h"
+#include "proto/pb.h"
+
+static const char *const staged[] = {"stress-ng", "true", NULL};
+
+static Schedrig__V1__ValidateResponse *validate_on(const char *text, const struct cpu_layout *layout)
+{
+	Schedrig__V1__Scenario *scenario = bench_scenario(text);
+	Schedrig__V1__ValidateResponse *response = NULL;
+	cr_assert_eq(engine_validate(scenario, layout, staged, &response, NULL), 0);
+	pb_free(scenario);
+	return response;
+}
+
+static Schedrig__V1__ValidateResponse *validate(const char *text)
+{
+	struct cpu_layout layout = bench_layout();
+	return validate_on(text, &layout);
+}
+
+#define CG "backdrop: {cgroups: [{name: web, empty: true}]}\n"
+#define OPS(ops) CG "steps: [{ops: [" ops "]}]\n"
+#define DEF(def) "backdrop: {cgroups: [{name: a, " def "}]}\n"
+#define WORK(work) DEF("work: [{" work "}]")
+#define PAY "payloads: [{name: p, program: 'true'}]\n"
+#define IC "InvalidArgument"
+
+static const struct {
+	const char *text, *place, *code, *says;
+} bad[] = {
+	/* head */
+	{"duration: \"0\"\n", "duration", IC, "no duration"},
+	{"workers_per_cgroup: 0\n", "workers_per_cgroup", IC, "empty: true"},
+	{"workers_per_cgroup: 5000\n", "workers_per_cgroup", "LimitExceeded", "4096"},
+	{"work_type_override: {}\n", "work_type_override", IC, "spin_wait"},
+	{"needs: {min_cpus: 4, max_cpus: 2}\n", "needs.min_cpus", IC, "cannot both"},
+	{"assertions: {max_gap: \"0\"}\n", "assertions.max_gap", IC, "above 0"},
+	{"assertions: {max_spread_pct: .nan}\n", "assertions.max_spread_pct", IC, "percentage"},
+	{"steps: [{assertions: {max_spread_pct: 101}}]\n", "steps[0].assertions.max_spread_pct", IC,
+		"percentage"},
+	/* holds */
+	{"steps: [{hold: {frac: .nan}}]\n", "steps[0].hold", IC, "finite"},
+	{"steps: [{hold: {frac: .inf}}]\n", "steps[0].hold", IC, "finite"},
+	{"steps: [{hold: {frac: 0}}]\n", "steps[0].hold", IC, "above 0"},
+	{"steps: [{hold: {frac: -0.5}}]\n", "steps[0].hold", IC, "above 0"},
+	{"steps: [{hold: {settled: -0.5}}]\n", "steps[0].hold", IC, "at least 0"},
+	{"steps: [{hold: {settled: nan}}]\n", "steps[0].hold", IC, "finite"},
+	{"steps: [{hold: {loop: \"0\"}}]\n", "steps[0].hold", IC, "interval"},
+	{"steps: [{hold: {}}]\n", "steps[0].hold", IC, "no hold"},
+	{"steps: [{hold: {fixed: 5000000h}}]\n", "steps[0].hold", IC, "range of the clock"},
+	/* cgroup names */
+	{"backdrop: {cgroups: [{name: \"\"}]}\n", "backdrop.cgroups[0].name", IC, "needs a name"},
+	{"backdrop: {cgroups: [{name: /a}]}\n", "backdrop.cgroups[0].name", IC, "relative"},
+	{"backdrop: {cgroups: [{name: a//b}]}\n", "backdrop.cgroups[0].name", IC, "relative"},
+	{"backdrop: {cgroups: [{name: a/../b}]}\n", "backdrop.cgroups[0].name", IC, "'..'"},
+	{"backdrop: {cgroups: [{name: .}]}\n", "backdrop.cgroups[0].name", IC, "'..'"},
+	{"backdrop: {cgroups: [{name: a/cgroup.procs}]}\n", "backdrop.cgroups[0].name", IC, "kernel's"},
+	{"backdrop: {cgroups: [{name: a}, {name: a}]}\n", "backdrop.cgroups[1].name", "AlreadyExists",
+		"exists already"},
+	{OPS("{add_cgroup: web}"), "steps[0].ops[0].name", "AlreadyExists", "exists already"},
+	{CG "steps: [{setup: [{name: web}]}]\n", "steps[0].setup[0].name", "AlreadyExists", "exists already"},
+	/* cpusets */
+	{DEF("cpuset: {}"), "backdrop.cgroups[0].cpuset", IC, "no CPUs"},
+	{DEF("cpuset: {llc: 4}"), "backdrop.cgroups[0].cpuset", IC, "no LLC 4"},
+	{DEF("cpuset: {numa: 2}"), "backdrop.cgroups[0].cpuset", IC, "no NUMA node 2"},
+	{DEF("cpuset: {range: [0.5, 0.5]}"), "backdrop.cgroups[0].cpuset.start", IC, "not below"},
+	{DEF("cpuset: {range: [.nan, 1]}"), "backdrop.cgroups[0].cpuset.start", IC, "between 0 and 1"},
+	{DEF("cpuset: {range: [0, 1.5]}"), "backdrop.cgroups[0].cpuset.end", IC, "between 0 and 1"},
+	{DEF("cpuset: {range: [0.01, 0.02]}"), "backdrop.cgroups[0].cpuset", IC, "no CPU"},
+	{DEF("cpuset: {disjoint: [0, 0]}"), "backdrop.cgroups[0].cpuset.count", IC, "possible"},
+	{DEF("cpuset: {disjoint: [3, 3]}"), "backdrop.cgroups[0].cpuset.index", IC, "numbered from 0"},
+	{DEF("cpuset: {overlap: [0, 2, nan]}"), "backdrop.cgroups[0].cpuset.fraction", IC, "between 0 and 1"},
+	{DEF("cpuset: {exact: ''}"), "backdrop.cgroups[0].cpuset", IC, "empty"},
+	{DEF("cpuset: {exact: 0-8}"), "backdrop.cgroups[0].cpuset", IC, "machine"},
+	{DEF("cpuset: {exact: 3-1}"), "backdrop.cgroups[0].cpuset", IC, ""},
+	{OPS("{set_cpuset: {cgroup: web, cpus: {range: [0.7, 0.2]}}}"), "steps[0].ops[0].cpus.start", IC,
+		"not below"},
+	{OPS("{set_cpuset: {cgroup: web}}"), "steps[0].ops[0].cpus", IC, "no CPUs"},
+	/* knobs */
+	{DEF("cpu: {weight: 0}"), "backdrop.cgroups[0].cpu.weight", IC, "1..10000"},
+	{DEF("cpu: {weight: 10001}"), "backdrop.cgroups[0].cpu.weight", IC, "1..10000"},
+	{DEF("cpu: {quota: \"0\"}"), "backdrop.cgroups[0].cpu.quota", IC, "nothing run"},
+	{DEF("cpu: {period: \"0\"}"), "backdrop.cgroups[0].cpu.period", IC, "period"},
+	{DEF("cpu: {quota_pct: -1}"), "backdrop.cgroups[0].cpu.quota_pct", IC, "above 0"},
+	{DEF("cpu: {quota_pct: 50, quota: 1ms}"), "backdrop.cgroups[0].cpu.quota_pct", IC, "two ways"},
+	{DEF("pids: 0"), "backdrop.cgroups[0].pids.max", IC, "at least 1"},
+	{DEF("cpuset_mems: ''"), "backdrop.cgroups[0].cpuset_mems", IC, "empty"},
+	{DEF("cpuset_mems: 0-2"), "backdrop.cgroups[0].cpuset_mems", IC, "not all in"},
+	{DEF("nice: 20"), "backdrop.cgroups[0].nice", IC, "-20..19"},
+	{DEF("comm: sixteen-letters!"), "backdrop.cgroups[0].comm", IC, "15 bytes"},
+	{DEF("empty: true, work: [{}]"), "backdrop.cgroups[0].empty", IC, "no workers"},
+	/* work */
+	{WORK("work_type: {}"), "backdrop.cgroups[0].work[0].work_type", IC, "no work type"},
+	{WORK("work_type: {bursty: {burst: \"0\"}}"), "backdrop.cgroups[0].work[0].work_type", IC, "never"},
+	{WORK("workers: 0"), "backdrop.cgroups[0].work[0].workers", IC, "0 workers"},
+	{WORK("workers: 4097"), "backdrop.cgroups[0].work[0].workers", "LimitExceeded", "4096"},
+	{WORK("workers: 2, workers_pct: 0.5"), "backdrop.cgroups[0].work[0].workers_pct", IC, "both"},
+	{WORK("workers_pct: 0"), "backdrop.cgroups[0].work[0].workers_pct", IC, "above 0"},
+	{WORK("workers_pct: inf"), "backdrop.cgroups[0].work[0].workers_pct", IC, "above 0"},
+	{WORK("workers_pct: 1e9"), "backdrop.cgroups[0].work[0].workers_pct", "LimitExceeded", "4096"},
+	{WORK("work_type: {pipe_io: {}}, workers: 3"), "backdrop.cgroups[0].work[0].workers", IC, "pairs"},
+	{WORK("work_type: {pipe_io: {}}"), "backdrop.cgroups[0].work[0].workers", IC, "pairs"},
+	{WORK("work_type: {pipe_io: {}}, workers_pct: 1"), "backdrop.cgroups[0].work[0].workers", IC,
+		"pairs"},
+	{"work_type_override: {pipe_io: {}}\n" DEF("swappable: true, work: [{workers: 3}]"),
+		"backdrop.cgroups[0].work[0].workers", IC, "pairs"},
+	{WORK("nice: -21"), "backdrop.cgroups[0].work[0].nice", IC, "-20..19"},
+	{WORK("comm: sixteen-letters!"), "backdrop.cgroups[0].work[0].comm", IC, "15 bytes"},
+	{WORK("policy: {}"), "backdrop.cgroups[0].work[0].policy", IC, "no policy"},
+	{WORK("policy: {fifo: 0}"), "backdrop.cgroups[0].work[0].policy.priority", IC, "1..98"},
+	{WORK("policy: {round_robin: 99}"), "backdrop.cgroups[0].work[0].policy.priority", IC,
+		"kernel's own"},
+	{WORK("policy: {deadline: {runtime: 1us, deadline: 2us, period: 3us}}"),
+		"backdrop.cgroups[0].work[0].policy.runtime", IC, "1024"},
+	{WORK("policy: {deadline: {runtime: 2ms, deadline: 1ms, period: 3ms}}"),
+		"backdrop.cgroups[0].work[0].policy.deadline", IC, "shorter"},
+	{WORK("policy: {deadline: {runtime: 1ms, deadline: 3ms, period: 2ms}}"),
+		"backdrop.cgroups[0].work[0].policy.period", IC, "shorter"},
+	{DEF("cpuset: {llc: 0}, work: [{policy: {deadline: {runtime: 1ms, deadline: 2ms, period: 2ms}}}]"),
+		"backdrop.cgroups[0].work[0].policy", IC, "every CPU"},
+	{WORK("affinity: {single_cpu: {}}, policy: {deadline: {runtime: 1ms, deadline: 2ms, period: 2ms}}"),
+		"backdrop.cgroups[0].work[0].policy", IC, "every CPU"},
+	{WORK("affinity: {}"), "backdrop.cgroups[0].work[0].affinity", IC, "no affinity"},
+	{WORK("affinity: {random_subset: {count: 0}}"), "backdrop.cgroups[0].work[0].affinity.count", IC,
+		"0 CPUs"},
+	{WORK("affinity: {exact: ''}"), "backdrop.cgroups[0].work[0].affinity", IC, "empty"},
+	{DEF("cpuset: {llc: 0}, work: [{affinity: {exact: 4-5}}]"), "backdrop.cgroups[0].work[0].affinity",
+		IC, "0-1"},
+	{WORK("affinity: {smt_sibling_pair: {}}"), "backdrop.cgroups[0].work[0].affinity", IC, "two threads"},
+	{OPS("{spawn: {work: {}}}"), "steps[0].ops[0]", IC, "placement"},
+	{OPS("{spawn: {cgroup: web, work: {workers: 0}}}"), "steps[0].ops[0].work.workers", IC, "0 workers"},
+	{OPS("{spawn: {runner_cgroup: {}, work: {workers_pct: 1}}}"), "steps[0].ops[0].work.workers_pct", IC,
+		"runner"},
+	/* references */
+	{OPS("{set_cpuset: {cgroup: nope, cpus: {llc: 0}}}"), "steps[0].ops[0].cgroup", "NotFound",
+		"no cgroup 'nope'"},
+	{OPS("{set_cpuset: {cgroup: '', cpus: {llc: 0}}}"), "steps[0].ops[0].cgroup", IC, "runner"},
+	{OPS("{clear_cpuset: nope}"), "steps[0].ops[0].cgroup", "NotFound", "no cgroup"},
+	{OPS("{freeze_cgroup: {cgroup: nope}}"), "steps[0].ops[0].cgroup", "NotFound", "no cgroup"},
+	{OPS("{unfreeze_cgroup: {cgroup: ''}}"), "steps[0].ops[0].cgroup", IC, "runner"},
+	{OPS("{remove_cgroup: nope}"), "steps[0].ops[0].cgroup", "NotFound", "no cgroup"},
+	{OPS("{remove_cgroup: web}, {stop_cgroup: {cgroup: web}}"), "steps[0].ops[1].cgroup", "NotFound",
+		"no cgroup"},
+	{CG "steps: [{ops: [{remove_cgroup: web}]}, {ops: [{clear_cpuset: web}]}]\n",
+		"steps[1].ops[0].cgroup", "NotFound", "no cgroup"},
+	{OPS("{spawn: {cgroup: nope}}"), "steps[0].ops[0].cgroup", "NotFound", "no cgroup"},
+	{OPS("{capture_cgroup_procs: {tag: '', cgroup: web}}"), "steps[0].ops[0].tag", IC, "tag"},
+	{OPS("{capture_cgroup_procs: {tag: t, cgroup: ''}}"), "steps[0].ops[0].cgroup", IC, "name is needed"},
+	{"steps: [{setup: [{name: late}], ops: [{clear_cpuset: late}]}]\n", "steps[0].ops[0].cgroup",
+		"NotFound", "after its ops: define it in the backdrop"},
+	{"steps: [{setup: [{name: late}]}, {ops: [{clear_cpuset: late}]}]\n", "steps[1].ops[0].cgroup",
+		"NotFound", "local to steps[0]"},
+	{"steps: [{ops: [{add_cgroup: x}]}, {ops: [{clear_cpuset: x}]}]\n", "steps[1].ops[0].cgroup",
+		"NotFound", "local to steps[0]"},
+	{"steps: [{ops: [{add_cgroup: x}], hold: {loop: 10ms}}]\n", "steps[0].ops[0].name", "AlreadyExists",
+		"second pass"},
+	/* payloads */
+	{"payloads: [{name: '', program: 'true'}]\n", "payloads[0].name", IC, "name"},
+	{"payloads: [{name: p, program: 'true'}, {name: p, program: 'true'}]\n", "payloads[1].name",
+		"AlreadyExists", "defined"},
+	{"payloads: [{name: p, program: nope}]\n", "payloads[0].program", "NotFound", "stress-ng, true"},
+	{"payloads: [{name: p, program: a/}]\n", "payloads[0].program", IC, "no program"},
+	{"payloads: [{name: p, program: 'true', checks: [{exit_code_eq: 256}]}]\n", "payloads[0].checks[0]",
+		IC, "0..255"},
+	{"payloads: [{name: p, program: 'true', checks: [{}]}]\n", "payloads[0].checks[0]", IC, "no check"},
+	{OPS("{run_payload: {payload: p}}"), "steps[0].ops[0].payload", "NotFound", "no payload 'p'"},
+	{PAY OPS("{run_payload: {payload: p, cgroup: nope}}"), "steps[0].ops[0].cgroup", "NotFound",
+		"no cgroup"},
+	{PAY OPS("{run_payload: {payload: p}}, {run_payload: {payload: p}}"), "steps[0].ops[1].payload",
+		"AlreadyExists", "live"},
+	{PAY OPS("{wait_payload: {name: p}}"), "steps[0].ops[0].name", "NotFound", "no copy"},
+	{PAY OPS("{run_payload: {payload: p}}, {run_payload: {payload: p, cgroup: web}}, {kill_payload: "
+		 "{name: p}}"),
+		"steps[0].ops[2].name", "Ambiguous", "2 copies"},
+	{PAY OPS("{run_payload: {payload: p, cgroup: web}}, {stop_cgroup: {cgroup: web}}, {kill_payload: "
+		 "{name: p}}"),
+		"steps[0].ops[2].name", "NotFound", "no copy"},
+	{PAY "steps: [{ops: [{run_payload: {payload: p}}]}, {ops: [{kill_payload: {name: p}}]}]\n",
+		"steps[1].ops[0].name", "NotFound", "no copy"},
+	{PAY DEF("payloads: [{payload: p, cgroup: b}]"), "backdrop.cgroups[0].payloads[0].cgroup", IC,
+		"leave"},
+	/* kernel memory and snapshots */
+	{OPS("{read_kernel_hot: []}"), "steps[0].ops[0].reads", IC, "at least one"},
+	{OPS("{write_kernel_cold: []}"), "steps[0].ops[0].writes", IC, "at least one"},
+	{OPS("{read_kernel_hot: [{symbol: x}]}"), "steps[0].ops[0].reads[0].width", IC, "no width"},
+	{OPS("{read_kernel_hot: [{width: u32}]}"), "steps[0].ops[0].reads[0]", IC, "no target"},
+	{OPS("{read_kernel_cold: [{symbol: x, width: u32, stable: true}]}"),
+		"steps[0].ops[0].reads[0].stable", IC, "stable"},
+	{OPS("{read_kernel_cold: [{symbol: x, width: u32, length: 4}]}"), "steps[0].ops[0].reads[0].length",
+		IC, "bytes"},
+	{OPS("{write_kernel_hot: [{symbol: x}]}"), "steps[0].ops[0].writes[0]", IC, "no value"},
+	{OPS("{write_kernel_hot: [{symbol: x, u8: 256}]}"), "steps[0].ops[0].writes[0]", IC, "fit"},
+	{OPS("{write_kernel_hot: [{symbol: x, u32: 0x100000000}]}"), "steps[0].ops[0].writes[0]", IC, "fit"},
+	{OPS("{write_kernel_hot: [{symbol: x, from_read: t}]}"), "steps[0].ops[0].writes[0].from_read",
+		"NotFound", "'t'"},
+	{OPS("{write_kernel_hot: [{symbol: x, or_u32: 1}]}"), "steps[0].ops[0].writes[0]", "Unsupported",
+		"version"},
+	{OPS("{read_kernel_hot: [{kva: 1, width: u32}]}"), "steps[0].ops[0].reads[0]", "Unsupported",
+		"version"},
+	{OPS("{capture_snapshot: {name: ''}}"), "steps[0].ops[0].name", IC, "name"},
+	{OPS("{capture_snapshot: {name: a/b}}"), "steps[0].ops[0].name", IC, "slash"},
+	{OPS("{capture_snapshot: {name: a, what: [tasks]}}"), "steps[0].ops[0].what", IC, "registers"},
+	{CG "steps: [{ops: [{capture_snapshot: {name: a}}], hold: {loop: 1s}}]\n", "steps[0].ops[0]", IC,
+		"loop"},
+	{CG "steps: [{ops: [{capture_snapshot: {name: a}, expect_error: InvalidArgument}], hold: {loop: "
+	    "1s}}]\n",
+		"steps[0].ops[0]", IC, "loop"},
+	/* ops as such */
+	{OPS("{}"), "steps[0].ops[0]", IC, "no kind"},
+	{OPS("{clear_cpuset: web, timeout: \"0\"}"), "steps[0].ops[0].timeout", IC, "no time"},
+	{OPS("{swap_cpusets: {a: web, b: web}}"), "steps[0].ops[0]", "Unsupported",
+		"SwapCpusets is not in this version"},
+	{OPS("{set_affinity: {cgroup: web, affinity: {spread: {}}}}"), "steps[0].ops[0]", "Unsupported",
+		"version"},
+	{OPS("{move_all_tasks: {from: web, to: ''}, expect_error: Unsupported}"), "steps[0].ops[0].to", IC,
+		"needed"},
+	{OPS("{move_all_tasks: {from: web, to: web}, expect_error: Unsupported}"), "steps[0].ops[0].to", IC,
+		"the same"},
+	{OPS("{watch_snapshot: {symbol: x}}"), "steps[0].ops[0]", "Unsupported", "version"},
+	{OPS("{attach_scheduler: x}"), "steps[0].ops[0]", "Unsupported", "version"},
+	{OPS("{detach_scheduler: {}}"), "steps[0].ops[0]", "Unsupported", "version"},
+	{OPS("restart_scheduler"), "steps[0].ops[0]", "Unsupported", "version"},
+	{OPS("{replace_scheduler: x}"), "steps[0].ops[0]", "Unsupported", "version"},
+	{OPS("{pin_bpf_map: {name: x}}"), "steps[0].ops[0]", "Unsupported", "version"},
+	{OPS("{steer_irq: {irq: '1', cpu: 0}}"), "steps[0].ops[0]", "Unsupported", "version"},
+	/* an expected error is expected as such, not any other */
+	{OPS("{remove_cgroup: nope, expect_error: Busy}"), "steps[0].ops[0].cgroup", "NotFound", "no cgroup"},
+	/* an op that is to fail makes nothing */
+	{OPS("{add_cgroup: x, expect_error: LimitExceeded}, {clear_cpuset: x}"), "steps[0].ops[1].cgroup",
+		"NotFound", ""},
+};
+
+Test(validate, every_rule)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		Schedrig__V1__ValidateResponse *response = validate(bad[i].text);
+		cr_expect_geq(response->n_errors, 1, "accepted: %s", bad[i].text);
+		if (response->n_errors) {
+			const Schedrig__V1__Error *e = response->errors[0];
+			cr_expect_str_eq(e->place, bad[i].place, "%s: place %s (%s)", bad[i].text, e->place,
+				e->message);
+			cr_expect_str_eq(err_code_name((enum err_code)e->code), bad[i].code, "%s: %s",
+				bad[i].text, e->message);
+			cr_expect(strstr(e->message, bad[i].says), "%s: %s", bad[i].text, e->message);
+		}
+		pb_free(response);
+	}
+}
+
+static const char *const good[] = {
+	"steps: [{}]\n",
+	"steps: [{hold: {frac: 1.5}}, {hold: {fixed: \"0\"}}, {hold: {settled: 0}}, {hold: full}]\n",
+	OPS("{add_cgroup: x}, {set_cpuset: {cgroup: x, cpus: {numa: 1}}}, {remove_cgroup: x}, {add_cgroup: "
+	    "x}"),
+	/* a step-local name is free again in the next step */
+	"steps: [{setup: [{name: x}]}, {setup: [{name: x}]}]\n",
+	/* in a loop step the set-up comes first */
+	"steps: [{setup: [{name: x}], ops: [{freeze_cgroup: {cgroup: x}}, {unfreeze_cgroup: {cgroup: x}}], hold: {loop: "
+	"10ms}}]\n",
+	"steps: [{ops: [{add_cgroup: x}, {remove_cgroup: x}], hold: {loop: 10ms}}]\n",
+	/* one pass only: its interval is the whole duration */
+	"duration: 1s\nsteps: [{ops: [{add_cgroup: x}], hold: {loop: 1s}}]\n",
+	"steps: [{setup: [{name: late}], ops: [{add_cgroup_def: {name: x}}, {clear_cpuset: x}]}]\n",
+	OPS("{remove_cgroup: nope, expect_error: NotFound}"),
+	OPS("{swap_cpusets: {a: web, b: web}, expect_error: Unsupported}"),
+	OPS("{restart_scheduler: {}, expect_error: Unsupported}"),
+	OPS("{spawn: {cgroup: web, work: {workers: 0}}, expect_error: InvalidArgument}"),
+	OPS("{add_cgroup: web, expect_error: AlreadyExists}, {clear_cpuset: web}"),
+	OPS("{spawn: {runner_cgroup: {}, work: {workers: 2, work_type: {pipe_io: {}}}}}"),
+	OPS("{stop_cgroup: {cgroup: ''}}"),
+	"strict: false\nsteps: [{ops: [{remove_cgroup: nope}, {stop_cgroup: {cgroup: nope}}]}]\n",
+	PAY OPS("{run_payload: {payload: p}}, {wait_payload: {name: p}}, {run_payload: {payload: p}}"),
+	PAY OPS("{run_payload: {payload: p}}, {run_payload: {payload: p, cgroup: web}}, {kill_payload: "
+		"{name: p, cgroup: ''}}"),
+	PAY "steps: [{ops: [{run_payload: {payload: p, outlive_step: true}}]}, {ops: [{kill_payload: {name: "
+	    "p}}]}]\n",
+	PAY "backdrop: {payloads: [{payload: p}]}\nsteps: [{ops: [{kill_payload: {name: p}}]}]\n",
+	OPS("{read_kernel_hot: [{tag: t, symbol: x, width: u32, stable: true}]}, {write_kernel_cold: "
+	    "[{symbol: y, from_read: t}]}"),
+	WORK("policy: {deadline: {runtime: 1ms, deadline: 2ms, period: 2ms}}"),
+	WORK("policy: {fifo: 98}, nice: -20, comm: fifteen-letters"),
+	DEF("cpuset: {range: [0.5, 1.0]}, work: [{workers_pct: 0.5, affinity: {exact: 5-7}}]"),
+	DEF("cpu: {weight: 10000, quota_pct: 150, idle: true}, memory: {max: 64M, swap_max: \"0\"}, pids: 5, "
+	    "cpuset_mems: 0-1"),
+	"work_type_override: {pipe_io: {}}\n" DEF("work: [{workers: 3}]"),
+};
+
+Test(validate, what_is_fine)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+		Schedrig__V1__ValidateResponse *response = validate(good[i]);
+		cr_expect_eq(response->n_errors, 0, "%s: %s: %s", good[i], response->errors[0]->place,
+			response->errors[0]->message);
+		cr_expect_str_empty(response->skip_reason);
+		pb_free(response);
+	}
+}
+
+Test(validate, all_mistakes_at_once)
+{
+	Schedrig__V1__ValidateResponse *response =
+		validate("steps: [{hold: {frac: nan}, ops: [{clear_cpuset: a}, {clear_cpuset: b}]}, {hold: "
+			 "{loop: \"0\"}}]\n");
+	cr_assert_eq(response->n_errors, 4);
+	pb_free(response);
+}
+
+Test(validate, unmet_needs_skip_and_spare_the_topology)
+{
+	Schedrig__V1__ValidateResponse *response =
+		validate("needs: {min_llcs: 16, smt: true}\n" DEF("cpuset: {llc: 9}"));
+	cr_assert_eq(response->n_errors, 0);
+	cr_assert(strstr(response->skip_reason, "at least 16 LLCs, this machine has 4"), "%s",
+		response->skip_reason);
+	cr_assert(strstr(response->skip_reason, "several threads"));
+	pb_free(response);
+	response = validate("needs: {max_cpus: 4}\n");
+	cr_assert(strstr(response->skip_reason, "at most 4 CPUs"));
+	pb_free(response);
+	response = validate("needs: {min_cpus: 8, max_cpus: 8, smt: false}\n");
+	cr_assert_str_empty(response->skip_reason);
+	pb_free(response);
+}
+
+Test(validate, without_a_machine)
+{
+	Schedrig__V1__ValidateResponse *response =
+		validate_on(DEF("cpuset: {llc: 99}, work: [{workers_pct: 2}]"), NULL);
+	cr_assert_eq(response->n_errors, 0);
+	pb_free(response);
+	response = validate_on(DEF("cpuset: {range: [0.9, 0.1]}"), NULL);
+	cr_assert_eq(response->n_errors, 1);
+	pb_free(response);
+}
+
+Test(validate, warnings)
+{
+	Schedrig__V1__ValidateResponse *response = validate("name: x\n");
+	cr_assert_eq(response->n_warnings, 2);
+	cr_assert(strstr(response->warnings[0]->message, "no steps"));
+	cr_assert(strstr(response->warnings[1]->message, "nothing is asserted"));
+	pb_free(response);
+	response = validate("steps: [{assertions: {not_stuck: {}}}]\n");
+	cr_assert_eq(response->n_warnings, 0);
+	pb_free(response);
+}
+
+Test(validate, the_specification_s_example_but_for_what_is_not_in_this_version)
+{
+	ProtobufCMessage *message = NULL;
+	static struct text_errors errors;
+	char *text = NULL;
+	FILE *file = fopen(SCENARIOS "/cpuset-churn.yaml", "r");
+	size_t size = 0;
+	cr_assert(file && getdelim(&text, &size, '\0', file) > 0);
+	fclose(file);
+	cr_assert_eq(
+		text_load(&schedrig__v1__scenario__descriptor, text, strlen(text), &message, NULL, &errors),
+		0);
+	free(text);
+	struct cpu_layout layout = bench_layout();
+	Schedrig__V1__ValidateResponse *response;
+	cr_assert_eq(engine_validate((Schedrig__V1__Scenario *)message, &layout, staged, &response, NULL), 0);
+	cr_assert_eq(response->n_errors, 1);
+	cr_assert_str_eq(response->errors[0]->place, "steps[2].ops[1]");
+	pb_free(response);
+	pb_free(message);
+}
