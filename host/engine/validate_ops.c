@@ -2,6 +2,7 @@
 /* Ops: one rule a kind, in a table by number, and what each does to the model of names. Pure. */
 #include "host/engine/ops.h"
 #include "host/engine/validate.h"
+#include "host/snapshot/snapshot.h"
 #include "proto/wire.h"
 
 #include <string.h>
@@ -221,25 +222,19 @@ static void check_capture_procs(struct check *check, const Schedrig__V1__Op *op,
 
 static void check_capture_snapshot(struct check *check, const Schedrig__V1__Op *op, enum name_owner owner)
 {
-	static const char *const parts[] = {"registers", "run_queues"};
 	const Schedrig__V1__CaptureSnapshot *capture = op->capture_snapshot;
+	struct err err = ERR_INIT;
+	uint32_t parts;
 	if (check->in_loop)
 		check_bad_always(check, ERR_INVALID_ARGUMENT, NULL,
 			"a snapshot in a loop step would freeze the VM in every pass");
-	if (!*capture->name || strlen(capture->name) > LIMIT_NAME_BYTES || strchr(capture->name, '/') ||
+	if (!*capture->name || strlen(capture->name) >= SNAPSHOT_NAME_MAX || strchr(capture->name, '/') ||
 		*capture->name == '.')
 		check_bad(check, ERR_INVALID_ARGUMENT, "name",
 			"a snapshot's name has 1 to %u bytes, no slash, and does not begin with a dot",
-			LIMIT_NAME_BYTES);
-	for (size_t i = 0; i < capture->n_what; i++) {
-		bool found = false;
-		for (size_t k = 0; k < ARRAY_SIZE(parts); k++)
-			found |= strcmp(capture->what[i], parts[k]) == 0;
-		if (!found)
-			check_bad(check, ERR_INVALID_ARGUMENT, "what",
-				"'%.40s' is not a part of a snapshot: registers, run_queues",
-				capture->what[i]);
-	}
+			SNAPSHOT_NAME_MAX - 1);
+	if (snapshot_parts((const char *const *)capture->what, capture->n_what, &parts, &err) < 0)
+		check_bad(check, err.code, "what", "%s", err.message);
 }
 
 static void check_kernel(struct check *check, const Schedrig__V1__Op *op, enum name_owner owner)

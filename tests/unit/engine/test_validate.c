@@ -202,7 +202,7 @@ static const struct {
 		"version"},
 	{OPS("{capture_snapshot: {name: ''}}"), "steps[0].ops[0].name", IC, "name"},
 	{OPS("{capture_snapshot: {name: a/b}}"), "steps[0].ops[0].name", IC, "slash"},
-	{OPS("{capture_snapshot: {name: a, what: [tasks]}}"), "steps[0].ops[0].what", IC, "registers"},
+	{OPS("{capture_snapshot: {name: a, what: [tasks]}}"), "steps[0].ops[0].what", "Unsupported", ""},
 	{CG "steps: [{ops: [{capture_snapshot: {name: a}}], hold: {loop: 1s}}]\n", "steps[0].ops[0]", IC,
 		"loop"},
 	{CG "steps: [{ops: [{capture_snapshot: {name: a}, expect_error: InvalidArgument}], hold: {loop: "
@@ -258,7 +258,8 @@ static const char *const good[] = {
 	/* a step-local name is free again in the next step */
 	"steps: [{setup: [{name: x}]}, {setup: [{name: x}]}]\n",
 	/* in a loop step the set-up comes first */
-	"steps: [{setup: [{name: x}], ops: [{freeze_cgroup: {cgroup: x}}, {unfreeze_cgroup: {cgroup: x}}], hold: {loop: "
+	"steps: [{setup: [{name: x}], ops: [{freeze_cgroup: {cgroup: x}}, {unfreeze_cgroup: {cgroup: x}}], "
+	"hold: {loop: "
 	"10ms}}]\n",
 	"steps: [{ops: [{add_cgroup: x}, {remove_cgroup: x}], hold: {loop: 10ms}}]\n",
 	/* one pass only: its interval is the whole duration */
