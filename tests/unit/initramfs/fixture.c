@@ -131,7 +131,7 @@ size_t make_module(const char *modinfo, size_t length, uint8_t *bytes, size_t si
 void put_module(const char *tree, const char *file, const char *modinfo, size_t length, const char *packer)
 {
 	uint8_t bytes[4096];
-	char path[PATH_BYTES], command[3 * PATH_BYTES];
+	char path[PATH_BYTES], command[5 * PATH_BYTES];
 	size_t n = make_module(modinfo, length, bytes, sizeof(bytes));
 	snprintf(path, sizeof(path), "%s/kernel/%s", tree, file);
 	put_file(path, bytes, n, 0644);
