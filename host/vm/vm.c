@@ -85,7 +85,7 @@ static int check_host(struct vm *vm, const struct vm_config *config, struct err 
 	return 0;
 }
 
-static int create(struct vm *vm, struct err *err)
+static int create(struct vm *vm, unsigned n_vcpus, struct err *err)
 {
 	/* Interrupted by a signal, for instance while registering its MMU notifier: nothing has happened
 	 * then. */
@@ -112,22 +112,23 @@ static int create(struct vm *vm, struct err *err)
 		return rc;
 	/* A halted vCPU that polls takes the host CPU from one that could run. Best effort: it is about
 	 * speed. */
-	if (vm->n_vcpus > (unsigned)sysconf(_SC_NPROCESSORS_ONLN)) {
+	if (n_vcpus > (unsigned)sysconf(_SC_NPROCESSORS_ONLN)) {
 		struct kvm_enable_cap cap = {.cap = KVM_CAP_HALT_POLL, .args = {0}};
 		(void)ioctl(vm->fd, KVM_ENABLE_CAP, &cap);
 	}
 	return 0;
 }
 
-static int create_vcpus(struct vm *vm, const uint32_t *apic_ids, struct err *err)
+static int create_vcpus(struct vm *vm, unsigned n_vcpus, const uint32_t *apic_ids, struct err *err)
 {
 	int run_bytes = ioctl(vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
 	if (run_bytes < (int)sizeof(struct kvm_run))
 		return err_set(err, ERR_HOST, "KVM says that a vCPU's shared state has %d bytes", run_bytes);
 	vm->run_bytes = (size_t)run_bytes;
-	vm->vcpus = calloc(vm->n_vcpus, sizeof(vm->vcpus[0]));
+	vm->vcpus = calloc(n_vcpus, sizeof(vm->vcpus[0]));
 	if (!vm->vcpus)
 		return err_set(err, ERR_HOST, "out of memory");
+	vm->n_vcpus = n_vcpus;
 	for (unsigned i = 0; i < vm->n_vcpus; i++) {
 		vm->vcpus[i].vm = vm;
 		vm->vcpus[i].index = i;
@@ -163,13 +164,13 @@ struct vm *vm_new(const struct vm_config *config, struct err *err)
 	vm->irqchip = config->irqchip;
 	vm->ended = config->ended;
 	vm->ended_arg = config->ended_arg;
-	vm->n_vcpus = config->n_vcpus;
 	if (config->pin) {
 		vm->pin = *config->pin;
 		vm->has_pin = true;
 	}
-	if (open_kvm(vm, err) < 0 || check_host(vm, config, err) < 0 || create(vm, err) < 0 ||
-		create_vcpus(vm, config->apic_ids, err) < 0)
+	if (open_kvm(vm, err) < 0 || check_host(vm, config, err) < 0 ||
+		create(vm, config->n_vcpus, err) < 0 ||
+		create_vcpus(vm, config->n_vcpus, config->apic_ids, err) < 0)
 		return NULL;
 	return TAKE_PTR(vm);
 }
@@ -180,7 +181,7 @@ void vm_free(struct vm *vm)
 		return;
 	vm_stop(vm);
 	assert(!vm->freeze_held);
-	for (unsigned i = 0; vm->vcpus && i < vm->n_vcpus; i++)
+	for (unsigned i = 0; i < vm->n_vcpus; i++)
 		vcpu_destroy(&vm->vcpus[i]);
 	free(vm->vcpus);
 	if (vm->fd >= 0)

@@ -67,7 +67,7 @@ struct vm {
 	vm_ended_fn ended;
 	void *ended_arg;
 	size_t run_bytes;
-	unsigned n_vcpus;
+	unsigned n_vcpus;   /* 0 until they are there */
 	struct vcpu *vcpus; /* [n_vcpus] */
 
 	struct bus mmio, pio; /* constant once started */
