@@ -187,6 +187,8 @@ static void *vcpu_thread(void *arg)
 	capture(vcpu);
 	if (gate & GATE_CLOSED)
 		count_parked(vcpu, gate);
+	atomic_store_explicit(&vcpu->gone, 1, memory_order_release);
+	vm_futex_wake(&vcpu->gone);
 	return NULL;
 }
 

@@ -256,15 +256,15 @@ static void join_all(struct vm *vm)
 			vcpu_signal(&vm->vcpus[i]);
 	for (unsigned i = 0; i < vm->n_vcpus; i++) {
 		struct vcpu *vcpu = &vm->vcpus[i];
-		while (vcpu->started) {
-			struct timespec until = clock_timespec(clock_deadline_ns(REKICK_NS));
-			if (pthread_clockjoin_np(vcpu->thread, NULL, CLOCK_MONOTONIC, &until) == 0) {
-				vcpu->started = false;
-				break;
-			}
+		if (!vcpu->started)
+			continue;
+		while (!atomic_load_explicit(&vcpu->gone, memory_order_acquire)) {
+			vm_futex_wait(&vcpu->gone, 0, clock_deadline_ns(REKICK_NS));
 			vcpu_set_immediate_exit(vcpu, 1);
 			vcpu_signal(vcpu);
 		}
+		pthread_join(vcpu->thread, NULL);
+		vcpu->started = false;
 	}
 }
 

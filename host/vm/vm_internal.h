@@ -41,6 +41,7 @@ struct vcpu {
 	_Atomic pid_t tid;          /* written once by its thread */
 	_Atomic uint32_t last_exit; /* KVM_EXIT_*, its thread */
 	_Atomic uint32_t parked_at; /* gate number it has last parked for, its thread */
+	_Atomic uint32_t gone;      /* futex: its thread has nothing left to do but return */
 	bool dead;                  /* its thread only: shut down, failed or ended the VM */
 	bool completing;            /* its thread only: the last exit waits for its completion by KVM_RUN */
 	struct vcpu_state state; /* written by its thread before parked_at (release), read by the freezer */
