@@ -209,7 +209,8 @@ static void rq_copy(struct snapshot_raw *raw, unsigned cpu)
 	struct raw_rq *rq = &raw->rqs[cpu];
 	gva_t at;
 
-	if (kmem_per_cpu(layout->kmem, layout->runqueues, cpu, &at, &rq->err) < 0 ||
+	/* A panic takes the other CPUs offline; their run queues are what one wants to see then. */
+	if (kmem_per_cpu_any(layout->kmem, layout->runqueues, cpu, &at, &rq->err) < 0 ||
 		kmem_copy(layout->kmem, at, bytes, layout->rq_bytes, &rq->err) < 0)
 		return;
 	rq->address = at.v;
