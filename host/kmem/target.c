@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Targets to addresses. No state, any thread. */
 #include "host/kmem/target.h"
+#include "host/kmem/path.h"
 
 #include <errno.h>
 #include <string.h>
@@ -9,40 +10,44 @@
  * long as sched_ext exists: kernel/time/timer.c, kernel/sched/ext.c, kernel/cpu.c, arch/x86/kernel/head64.c,
  * kernel/sched/core.c. */
 #define KNOWN_LIST(X)                                                                                        \
-	X("jiffies_64", 8)                                                                                   \
-	X("jiffies", 8)                                                                                      \
-	X("scx_root", 8)                                                                                     \
-	X("nr_cpu_ids", 4)                                                                                   \
-	X("page_offset_base", 8)                                                                             \
-	X("vmalloc_base", 8)                                                                                 \
-	X("vmemmap_base", 8)                                                                                 \
-	X("phys_base", 8)                                                                                    \
-	X("total_forks", 8)                                                                                  \
-	X("sysctl_sched_base_slice", 4)                                                                      \
-	X("sysctl_sched_rt_period", 4)                                                                       \
-	X("sysctl_sched_rt_runtime", 4)                                                                      \
-	X("panic_timeout", 4)                                                                                \
-	X("__pgtable_l5_enabled", 4)
+	X("jiffies_64", 8, "u64")                                                                            \
+	X("jiffies", 8, "long unsigned int")                                                                 \
+	X("scx_root", 8, "struct scx_sched *")                                                               \
+	X("init_task", 0, "struct task_struct")                                                              \
+	X("nr_cpu_ids", 4, "unsigned int")                                                                   \
+	X("page_offset_base", 8, "long unsigned int")                                                        \
+	X("vmalloc_base", 8, "long unsigned int")                                                            \
+	X("vmemmap_base", 8, "long unsigned int")                                                            \
+	X("phys_base", 8, "long unsigned int")                                                               \
+	X("total_forks", 8, "long unsigned int")                                                             \
+	X("sysctl_sched_base_slice", 4, "unsigned int")                                                      \
+	X("panic_timeout", 4, "int")                                                                         \
+	X("__pgtable_l5_enabled", 4, "unsigned int")
 
-uint64_t kmem_known_size(const struct kmem *kmem, const char *symbol)
-{
-	static const struct {
-		const char *symbol;
-		uint64_t size_bytes;
-	} known[] = {
-#define X(name, bytes) {name, bytes},
-		KNOWN_LIST(X)
+static const struct {
+	const char *symbol;
+	uint64_t size_bytes;
+	const char *type;
+} known[] = {
+#define X(name, bytes, type) {name, bytes, type},
+	KNOWN_LIST(X)
 #undef X
-	};
-	uint32_t type = 0;
-	uint64_t size;
+};
 
+const char *kmem_known_type(const char *symbol)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(known); i++)
+		if (strcmp(known[i].symbol, symbol) == 0)
+			return known[i].type;
+	return NULL;
+}
+
+uint64_t kmem_known_size(const char *symbol)
+{
 	for (unsigned i = 0; i < ARRAY_SIZE(known); i++)
 		if (strcmp(known[i].symbol, symbol) == 0)
 			return known[i].size_bytes;
-	if (strcmp(symbol, "init_task") == 0 && kmem_btf(kmem, NULL))
-		type = kbtf_find(kmem_btf(kmem, NULL), BTF_KIND_STRUCT, "task_struct");
-	return type && kbtf_size(kmem_btf(kmem, NULL), type, &size) == 0 ? size : 0;
+	return 0;
 }
 
 static int symbol_resolve(
@@ -59,9 +64,8 @@ static int symbol_resolve(
 		(void)err_reason(err, "per-cpu");
 		return rc;
 	}
-	/* Struct-sized knowledge does not tell the width of a member within. */
-	uint64_t size = kmem_known_size(kmem, target->name);
-	if (size <= 8 && target->offset >= 0 && (uint64_t)target->offset < size)
+	uint64_t size = kmem_known_size(target->name);
+	if (target->offset >= 0 && (uint64_t)target->offset < size)
 		r->size_bytes = size - (uint64_t)target->offset;
 	r->address.v += (uint64_t)target->offset;
 	r->way = KMEM_WAY_ANY;
@@ -125,7 +129,7 @@ int kmem_target_resolve(const struct kmem *kmem, const struct kmem_target *targe
 	case KMEM_TASK_FIELD:
 		return err_set(err, ERR_UNSUPPORTED, "task targets are not in this version");
 	case KMEM_PATH:
-		return err_set(err, ERR_UNSUPPORTED, "path targets are not in this version");
+		return kmem_path_resolve(kmem, target->field ? target->field : "", -1, ret_resolved, err);
 	default:
 		return err_set(
 			err, ERR_INVALID_ARGUMENT, "target has the unknown form %d", (int)target->form);

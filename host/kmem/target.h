@@ -43,7 +43,9 @@ int kmem_target_resolve(const struct kmem *kmem, const struct kmem_target *targe
 /* Copies guest memory at a virtual address (racing the guest unless it is frozen). */
 int kmem_copy(const struct kmem *kmem, gva_t at, void *bytes, uint64_t length, struct err *err) must_check;
 
-/* Type of a well-known global, which kernel BTF does not have: its size in bytes, or 0. */
-uint64_t kmem_known_size(const struct kmem *kmem, const char *symbol);
+/* C type of a well-known global, which kernel BTF does not have, as a path's cast has it; or NULL. */
+const char *kmem_known_type(const char *symbol);
+/* Its size in bytes, or 0 when the global is not a well-known scalar. */
+uint64_t kmem_known_size(const char *symbol);
 
 #endif

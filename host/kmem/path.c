@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Parses and resolves in one pass from left to right. No state beyond a call, any thread. */
+#include "host/kmem/path.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define NAME_MAX_BYTES KALLSYMS_NAME_MAX
+#define STARS_MAX 4
+
+struct path {
+	const struct kmem *kmem;
+	const char *text, *p;
+	int star_cpu;
+	gva_t address;           /* of the value so far */
+	struct kbtf_place place; /* its type; offset_bytes is folded into address at each step */
+	unsigned stars;          /* further pointer levels around place.type, from a cast */
+	bool typed;
+};
+
+static int fail(const struct path *path, const char *at, struct err *err, const char *what)
+{
+	int rc = err_set(err, ERR_INVALID_ARGUMENT, "'%s' column %d: %s", path->text,
+		(int)(at - path->text) + 1, what);
+
+	(void)err_reason(err, "syntax");
+	return rc;
+}
+
+/* Says where an error from elsewhere belongs. */
+static int locate(const struct path *path, const char *at, int rc, struct err *err)
+{
+	(void)err_wrap(err, "'%s' column %d", path->text, (int)(at - path->text) + 1);
+	return rc;
+}
+
+static bool is_name_start(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+}
+
+static size_t name_length(const char *p)
+{
+	size_t n = is_name_start(*p);
+
+	while (n > 0 && (is_name_start(p[n]) || (p[n] >= '0' && p[n] <= '9')))
+		n++;
+	return n;
+}
+
+static void skip_spaces(struct path *path)
+{
+	path->p += strspn(path->p, " ");
+}
+
+static int number(struct path *path, uint64_t *ret_value, struct err *err)
+{
+	const char *at = path->p;
+	char *end;
+
+	if (*at < '0' || *at > '9')
+		return fail(path, at, err, "expected a number");
+	errno = 0;
+	*ret_value = strtoull(at, &end, 0);
+	if (errno || is_name_start(*end))
+		return fail(path, at, err, "this is no 64-bit number");
+	path->p = end;
+	return 0;
+}
+
+/* The type that `text` of `length` bytes names, stars left out. */
+static uint32_t type_find(const struct kbtf *btf, const char *text, size_t length)
+{
+	static const struct {
+		const char *word;
+		unsigned kind;
+	} words[] = {{"struct ", BTF_KIND_STRUCT}, {"union ", BTF_KIND_UNION}, {"enum ", BTF_KIND_ENUM}};
+	char name[128];
+	uint32_t type;
+
+	if (length >= sizeof(name))
+		return 0;
+	memcpy(name, text, length);
+	name[length] = '\0';
+	for (unsigned i = 0; i < ARRAY_SIZE(words); i++)
+		if (strncmp(name, words[i].word, strlen(words[i].word)) == 0)
+			return kbtf_find(btf, words[i].kind, name + strlen(words[i].word));
+	type = kbtf_find(btf, BTF_KIND_INT, name);
+	return type ? type : kbtf_find(btf, BTF_KIND_TYPEDEF, name);
+}
+
+static int type_set(struct path *path, const char *at, const char *text, size_t length, struct err *err)
+{
+	const struct kbtf *btf = kmem_btf(path->kmem, err);
+
+	if (!btf)
+		return -ENOTSUP;
+	while (length > 0 && (text[length - 1] == '*' || text[length - 1] == ' '))
+		if (text[--length] == '*' && ++path->stars > STARS_MAX)
+			return fail(path, at, err, "too many pointers");
+	path->place = (struct kbtf_place){.type = type_find(btf, text, length)};
+	if (path->place.type == 0) {
+		int rc = err_set(err, ERR_NOT_FOUND, "'%s' column %d: the kernel's BTF has no type '%.*s'",
+			path->text, (int)(at - path->text) + 1, (int)MIN_OF(length, 64), text);
+		(void)err_reason(err, "no-such-type");
+		return rc;
+	}
+	if (kbtf_size(btf, path->place.type, &path->place.size_bytes) < 0)
+		path->place.size_bytes = 0;
+	path->typed = true;
+	return 0;
+}
+
+static int cast_parse(struct path *path, struct err *err)
+{
+	const char *open = path->p, *close = strchr(open, ')');
+
+	if (*open != '(')
+		return 0;
+	if (!close || close == open + 1)
+		return fail(path, open, err, close ? "expected a type" : "this parenthesis is not closed");
+	path->p = close + 1;
+	skip_spaces(path);
+	return type_set(path, open + 1, open + 1, (size_t)(close - open - 1), err);
+}
+
+/* "@3", "@*" behind a per-CPU symbol. */
+static int cpu_parse(struct path *path, const char *symbol, struct err *err)
+{
+	const char *at = path->p;
+	uint64_t cpu;
+	int rc;
+
+	if (*at != '@')
+		return fail(path, at, err, "this is a per-CPU variable: expected '@' and a CPU");
+	path->p++;
+	if (*path->p == '*') {
+		if (path->star_cpu < 0)
+			return fail(path, path->p, err, "every CPU at once is for reads and snapshots only");
+		cpu = (uint64_t)path->star_cpu;
+		path->p++;
+	} else {
+		rc = number(path, &cpu, err);
+		if (rc < 0)
+			return rc;
+	}
+	rc = kmem_per_cpu(path->kmem, path->address, (unsigned)MIN_OF(cpu, UINT32_MAX), &path->address, err);
+	if (rc < 0)
+		return locate(path, at + 1, rc, err);
+	if (path->typed)
+		return 0;
+	const struct kbtf *btf = kmem_btf(path->kmem, err);
+	if (!btf)
+		return -ENOTSUP;
+	/* A per-CPU variable without a type can still be read by width. */
+	if (kbtf_per_cpu(btf, symbol, &path->place.type, NULL) == 0) {
+		path->typed = true;
+		if (kbtf_size(btf, path->place.type, &path->place.size_bytes) < 0)
+			path->place.size_bytes = 0;
+	}
+	return 0;
+}
+
+static int symbol_parse(struct path *path, struct err *err)
+{
+	const char *at = path->p;
+	size_t length = name_length(at);
+	char name[NAME_MAX_BYTES];
+	int rc;
+
+	if (length == 0)
+		return fail(path, at, err, *at ? "expected a symbol or an address" : "the path ends here");
+	if (length >= sizeof(name))
+		return fail(path, at, err, "this name is too long");
+	memcpy(name, at, length);
+	name[length] = '\0';
+	path->p += length;
+	if (*path->p == '(') {
+		rc = err_set(err, ERR_UNSUPPORTED, "'%s' column %d: %s() in paths is not in this version",
+			path->text, (int)(at - path->text) + 1, name);
+		return rc;
+	}
+	rc = symbols_find(kmem_symbols(path->kmem), name, &path->address, err);
+	if (rc < 0)
+		return locate(path, at, rc, err);
+	if (kmem_is_per_cpu(path->kmem, path->address))
+		return cpu_parse(path, name, err);
+	if (*path->p == '@')
+		return fail(path, path->p, err, "this symbol is not per CPU");
+	const char *known = kmem_known_type(name);
+	if (!path->typed && known && kmem_btf(path->kmem, NULL) &&
+		type_set(path, at, known, strlen(known), NULL) < 0) {
+		/* A kernel without that type: the symbol is as good as unknown. */
+		path->typed = false;
+		path->stars = 0;
+	}
+	return 0;
+}
+
+static int start_parse(struct path *path, struct err *err)
+{
+	const char *at = path->p;
+
+	if (*at < '0' || *at > '9')
+		return symbol_parse(path, err);
+	if (!path->typed)
+		return fail(path, at, err, "an address needs a type: (struct NAME)0x...");
+	return number(path, &path->address.v, err);
+}
+
+/* The value so far is a pointer: goes where it points to. */
+static int follow(struct path *path, const char *at, struct err *err)
+{
+	const struct kbtf *btf = kmem_btf(path->kmem, err);
+	uint64_t to;
+	int rc;
+
+	if (!btf)
+		return -ENOTSUP;
+	if (!path->typed)
+		return fail(path, at, err,
+			"what this points to is not known: give a type, (struct NAME *)symbol");
+	if (path->stars == 0 && kbtf_kind(btf, kbtf_resolve(btf, path->place.type)) != BTF_KIND_PTR)
+		return fail(path, at, err, "this is not a pointer");
+	rc = kmem_copy(path->kmem, path->address, &to, sizeof(to), err);
+	if (rc < 0)
+		return locate(path, at, rc, err);
+	if (to == 0) {
+		rc = err_set(err, ERR_UNMAPPED, "'%s' column %d: the pointer before it is NULL", path->text,
+			(int)(at - path->text) + 1);
+		(void)err_reason(err, "null-pointer");
+		return rc;
+	}
+	path->address = GVA(to);
+	if (path->stars > 0)
+		path->stars--;
+	else
+		path->place = (struct kbtf_place){.type = kbtf_target(btf, path->place.type, NULL)};
+	if (kbtf_size(btf, path->place.type, &path->place.size_bytes) < 0)
+		path->place.size_bytes = 0;
+	return 0;
+}
+
+static int member_parse(struct path *path, const char *at, struct err *err)
+{
+	const struct kbtf *btf = kmem_btf(path->kmem, err);
+	size_t length = name_length(path->p);
+	int rc;
+
+	if (!btf)
+		return -ENOTSUP;
+	if (length == 0)
+		return fail(path, path->p, err, "expected a member's name");
+	if (!path->typed)
+		return fail(path, at, err,
+			"the symbol before it has no type in the kernel's BTF: give one, (struct "
+			"NAME)symbol");
+	if (path->stars > 0)
+		return fail(path, at, err, "what is before it is a pointer: follow it with ->");
+	path->place.offset_bytes = 0;
+	rc = kbtf_member(btf, &path->place, path->p, length, err);
+	if (rc < 0)
+		return locate(path, path->p, rc, err);
+	path->address.v += path->place.offset_bytes;
+	path->p += length;
+	return 0;
+}
+
+static int index_parse(struct path *path, const char *at, struct err *err)
+{
+	const struct kbtf *btf = kmem_btf(path->kmem, err);
+	uint64_t index, offset;
+	int rc;
+
+	if (!btf)
+		return -ENOTSUP;
+	rc = number(path, &index, err);
+	if (rc < 0)
+		return rc;
+	if (*path->p != ']')
+		return fail(path, path->p, err, "expected ']'");
+	path->p++;
+	if (path->typed && path->stars == 0 &&
+		kbtf_kind(btf, kbtf_resolve(btf, path->place.type)) == BTF_KIND_ARRAY) {
+		path->place.offset_bytes = 0;
+		rc = kbtf_element(btf, &path->place, index, err);
+		if (rc < 0)
+			return locate(path, at, rc, err);
+		path->address.v += path->place.offset_bytes;
+		return 0;
+	}
+	/* As in C, p[i] of a pointer is the i-th value behind it. */
+	rc = follow(path, at, err);
+	if (rc < 0)
+		return rc;
+	uint64_t size = path->stars > 0 ? 8 : path->place.size_bytes;
+	if (size == 0 || __builtin_mul_overflow(index, size, &offset))
+		return fail(path, at, err, "elements behind this pointer have no size");
+	path->address.v += offset;
+	return 0;
+}
+
+bool kmem_path_is_star(const char *text)
+{
+	return strstr(text, "@*") != NULL;
+}
+
+int kmem_path_resolve(const struct kmem *kmem, const char *text, int star_cpu,
+	struct kmem_resolved *ret_resolved, struct err *err)
+{
+	struct path path = {.kmem = kmem, .text = text, .p = text, .star_cpu = star_cpu};
+	int rc;
+
+	if (strlen(text) >= KMEM_PATH_MAX)
+		return err_set(err, ERR_INVALID_ARGUMENT, "a path has at most %d bytes", KMEM_PATH_MAX - 1);
+	skip_spaces(&path);
+	rc = cast_parse(&path, err);
+	if (rc == 0)
+		rc = start_parse(&path, err);
+	while (rc == 0 && *path.p) {
+		const char *at = path.p;
+		if (*at == '.') {
+			path.p++;
+			rc = member_parse(&path, at, err);
+		} else if (*at == '-' && at[1] == '>') {
+			path.p += 2;
+			rc = follow(&path, at, err);
+			if (rc == 0)
+				rc = member_parse(&path, at, err);
+		} else if (*at == '[') {
+			path.p++;
+			rc = index_parse(&path, at, err);
+		} else if (*at == ' ' && at[strspn(at, " ")] == '\0') {
+			break;
+		} else {
+			rc = fail(&path, at, err, "expected '.', '->', '[' or the end");
+		}
+	}
+	if (rc < 0)
+		return rc;
+	*ret_resolved = (struct kmem_resolved){
+		.address = path.address,
+		.way = KMEM_WAY_ANY,
+		.type = path.typed && path.stars == 0 ? path.place.type : 0,
+		.size_bytes = path.stars > 0 ? 8
+			      : path.typed   ? path.place.size_bytes
+					     : 0,
+		.bit_offset = path.place.bit_offset,
+		.bit_size = path.place.bit_size,
+	};
+	return 0;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The path language of specification 5.5: one expression, one place in kernel memory.
+ *
+ *   path    := [ '(' type ')' ] start { '.' name | '->' name | '[' number ']' }
+ *   start   := symbol [ '@' ( cpu | '*' ) ] | address
+ *   type    := [ 'struct' | 'union' | 'enum' ] name { '*' }
+ *
+ * An address needs a type, a symbol that is neither per-CPU nor well known needs one before members of it can
+ * be named. Errors point at the column. */
+#ifndef HOST_KMEM_PATH_H
+#define HOST_KMEM_PATH_H
+
+#include "host/kmem/target.h"
+
+#define KMEM_PATH_MAX 512 /* bytes of text */
+
+/* Whether the path means every online CPU ("@*"): only reads and snapshots may. */
+bool kmem_path_is_star(const char *text);
+/* Resolves, reading the pointers on the way. star_cpu: the CPU that '*' stands for now, or -1 to refuse it.
+ * ERR_INVALID_ARGUMENT reason syntax; NULL or unmapped pointers are ERR_UNMAPPED; others as those of
+ * symbols_find(), kbtf_member() and kmem_per_cpu(). Any thread; the guest may run. */
+int kmem_path_resolve(const struct kmem *kmem, const char *text, int star_cpu,
+	struct kmem_resolved *ret_resolved, struct err *err) must_check;
+
+#endif
