@@ -42,6 +42,7 @@ struct kmem {
 	struct kbtf *btf; /* NULL: see btf_err */
 	struct err btf_err;
 	const struct gmem *memory;
+	struct memo *memo;      /* locks for itself */
 	gva_t fact[FACT_COUNT]; /* 0: the kernel has no such symbol */
 	unsigned n_cpus;        /* CONFIG_NR_CPUS, as far as the symbols tell */
 };
@@ -55,6 +56,11 @@ struct kmem *kmem_new(const struct kmem_config *config, struct err *err)
 		return NULL;
 	}
 	kmem->memory = config->memory;
+	kmem->memo = memo_new();
+	if (!kmem->memo) {
+		(void)err_set(err, ERR_HOST, "out of memory");
+		return NULL;
+	}
 	if (kimage_init(&kmem->image, config->elf, config->elf_bytes, err) < 0)
 		return NULL;
 	kmem->symbols = symbols_new(&kmem->image, err);
@@ -77,6 +83,7 @@ void kmem_free(struct kmem *kmem)
 		return;
 	kbtf_free(kmem->btf);
 	symbols_free(kmem->symbols);
+	memo_free(kmem->memo);
 	free(kmem);
 }
 
@@ -93,6 +100,24 @@ const struct symbols *kmem_symbols(const struct kmem *kmem)
 const struct gmem *kmem_memory(const struct kmem *kmem)
 {
 	return kmem->memory;
+}
+
+struct memo *kmem_memo(const struct kmem *kmem)
+{
+	return kmem->memo;
+}
+
+int kmem_symbol(const struct kmem *kmem, const char *name, gva_t *ret_address, struct err *err)
+{
+	size_t length = strlen(name);
+	int rc;
+
+	if (memo_get(kmem->memo, KMEM_MEMO_SYMBOL, name, length, ret_address, sizeof(*ret_address)))
+		return 0;
+	rc = symbols_find(kmem->symbols, name, ret_address, err);
+	if (rc == 0)
+		memo_put(kmem->memo, KMEM_MEMO_SYMBOL, name, length, ret_address, sizeof(*ret_address));
+	return rc;
 }
 
 const struct kbtf *kmem_btf(const struct kmem *kmem, struct err *err)

@@ -6,6 +6,7 @@
 #define HOST_KMEM_KMEM_H
 
 #include "host/kmem/btf.h"
+#include "host/kmem/memo.h"
 #include "host/kmem/symbols.h"
 
 struct kmem;
@@ -27,6 +28,12 @@ const struct symbols *kmem_symbols(const struct kmem *kmem);
 const struct gmem *kmem_memory(const struct kmem *kmem);
 /* The kernel's types, or NULL with ERR_KERNEL_LAYOUT. */
 const struct kbtf *kmem_btf(const struct kmem *kmem, struct err *err);
+
+/* What lookups in this image gave before. */
+enum kmem_memo { KMEM_MEMO_SYMBOL = 1, KMEM_MEMO_FIELD, KMEM_MEMO_MEMBER, KMEM_MEMO_TYPE };
+struct memo *kmem_memo(const struct kmem *kmem);
+/* symbols_find(), remembering. */
+int kmem_symbol(const struct kmem *kmem, const char *name, gva_t *ret_address, struct err *err) must_check;
 
 /* Whether guest memory holds this very kernel, by build id: before that no address means anything.
  * ERR_FAILED_PRECONDITION: not loaded yet, or another one. Every batch checks it. */

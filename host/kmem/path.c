@@ -89,6 +89,53 @@ static uint32_t type_find(const struct kbtf *btf, const char *text, size_t lengt
 	return type ? type : kbtf_find(btf, BTF_KIND_TYPEDEF, name);
 }
 
+static uint32_t type_remember(
+	const struct kmem *kmem, const struct kbtf *btf, const char *text, size_t length)
+{
+	uint32_t type;
+
+	if (memo_get(kmem_memo(kmem), KMEM_MEMO_TYPE, text, length, &type, sizeof(type)))
+		return type;
+	type = type_find(btf, text, length);
+	if (type)
+		memo_put(kmem_memo(kmem), KMEM_MEMO_TYPE, text, length, &type, sizeof(type));
+	return type;
+}
+
+/* kbtf_per_cpu(), remembering; 0 when the variable has no type. */
+static uint32_t per_cpu_remember(const struct kmem *kmem, const struct kbtf *btf, const char *symbol)
+{
+	char key[MEMO_KEY_MAX];
+	int length = snprintf(key, sizeof(key), "@%s", symbol);
+	uint32_t type;
+
+	if ((size_t)length >= sizeof(key))
+		return kbtf_per_cpu(btf, symbol, &type, NULL) == 0 ? type : 0;
+	if (memo_get(kmem_memo(kmem), KMEM_MEMO_TYPE, key, (size_t)length, &type, sizeof(type)))
+		return type;
+	if (kbtf_per_cpu(btf, symbol, &type, NULL) < 0)
+		return 0;
+	memo_put(kmem_memo(kmem), KMEM_MEMO_TYPE, key, (size_t)length, &type, sizeof(type));
+	return type;
+}
+
+/* kbtf_member(), remembering: a struct as large as task_struct has hundreds of names to compare. */
+static int member_remember(const struct kmem *kmem, const struct kbtf *btf, struct kbtf_place *place,
+	const char *name, size_t length, struct err *err)
+{
+	char key[MEMO_KEY_MAX];
+	int key_bytes = snprintf(key, sizeof(key), "%u.%.*s", place->type, (int)length, name), rc;
+	bool memo = (size_t)key_bytes < sizeof(key);
+
+	if (memo &&
+		memo_get(kmem_memo(kmem), KMEM_MEMO_MEMBER, key, (size_t)key_bytes, place, sizeof(*place)))
+		return 0;
+	rc = kbtf_member(btf, place, name, length, err);
+	if (rc == 0 && memo)
+		memo_put(kmem_memo(kmem), KMEM_MEMO_MEMBER, key, (size_t)key_bytes, place, sizeof(*place));
+	return rc;
+}
+
 static int type_set(struct path *path, const char *at, const char *text, size_t length, struct err *err)
 {
 	const struct kbtf *btf = kmem_btf(path->kmem, err);
@@ -98,7 +145,7 @@ static int type_set(struct path *path, const char *at, const char *text, size_t 
 	while (length > 0 && (text[length - 1] == '*' || text[length - 1] == ' '))
 		if (text[--length] == '*' && ++path->stars > STARS_MAX)
 			return fail(path, at, err, "too many pointers");
-	path->place = (struct kbtf_place){.type = type_find(btf, text, length)};
+	path->place = (struct kbtf_place){.type = type_remember(path->kmem, btf, text, length)};
 	if (path->place.type == 0) {
 		int rc = err_set(err, ERR_NOT_FOUND, "'%s' column %d: the kernel's BTF has no type '%.*s'",
 			path->text, (int)(at - path->text) + 1, (int)MIN_OF(length, 64), text);
@@ -153,7 +200,8 @@ static int cpu_parse(struct path *path, const char *symbol, struct err *err)
 	if (!btf)
 		return -ENOTSUP;
 	/* A per-CPU variable without a type can still be read by width. */
-	if (kbtf_per_cpu(btf, symbol, &path->place.type, NULL) == 0) {
+	path->place.type = per_cpu_remember(path->kmem, btf, symbol);
+	if (path->place.type) {
 		path->typed = true;
 		if (kbtf_size(btf, path->place.type, &path->place.size_bytes) < 0)
 			path->place.size_bytes = 0;
@@ -180,7 +228,7 @@ static int symbol_parse(struct path *path, struct err *err)
 			path->text, (int)(at - path->text) + 1, name);
 		return rc;
 	}
-	rc = symbols_find(kmem_symbols(path->kmem), name, &path->address, err);
+	rc = kmem_symbol(path->kmem, name, &path->address, err);
 	if (rc < 0)
 		return locate(path, at, rc, err);
 	if (kmem_is_per_cpu(path->kmem, path->address))
@@ -258,7 +306,7 @@ static int member_parse(struct path *path, const char *at, struct err *err)
 	if (path->stars > 0)
 		return fail(path, at, err, "what is before it is a pointer: follow it with ->");
 	path->place.offset_bytes = 0;
-	rc = kbtf_member(btf, &path->place, path->p, length, err);
+	rc = member_remember(path->kmem, btf, &path->place, path->p, length, err);
 	if (rc < 0)
 		return locate(path, path->p, rc, err);
 	path->address.v += path->place.offset_bytes;

@@ -53,7 +53,7 @@ uint64_t kmem_known_size(const char *symbol)
 static int symbol_resolve(
 	const struct kmem *kmem, const struct kmem_target *target, struct kmem_resolved *r, struct err *err)
 {
-	int rc = symbols_find(kmem_symbols(kmem), target->name, &r->address, err);
+	int rc = kmem_symbol(kmem, target->name, &r->address, err);
 
 	if (rc < 0)
 		return rc;
@@ -72,34 +72,59 @@ static int symbol_resolve(
 	return 0;
 }
 
-static int per_cpu_resolve(
-	const struct kmem *kmem, const struct kmem_target *target, struct kmem_resolved *r, struct err *err)
+/* What an image says about a member of a per-CPU variable. */
+struct field {
+	gva_t variable;
+	struct kbtf_place place;
+};
+
+static int field_find(
+	const struct kmem *kmem, const struct kmem_target *target, struct field *ret_field, struct err *err)
 {
 	const struct kbtf *btf = kmem_btf(kmem, err);
-	struct kbtf_place place;
-	gva_t variable;
+	const char *path = target->field ? target->field : "";
+	char key[MEMO_KEY_MAX];
+	int length = snprintf(key, sizeof(key), "%s@%s", target->name, path);
+	bool memo = length > 0 && (size_t)length < sizeof(key);
+	struct field field = {0};
 	uint32_t type;
 	int rc;
 
+	if (memo && memo_get(kmem_memo(kmem), KMEM_MEMO_FIELD, key, (size_t)length, ret_field, sizeof(field)))
+		return 0;
 	if (!btf)
 		return -ENOTSUP;
-	rc = symbols_find(kmem_symbols(kmem), target->name, &variable, err);
+	rc = kmem_symbol(kmem, target->name, &field.variable, err);
 	if (rc < 0)
 		return rc;
-	if (!kmem_is_per_cpu(kmem, variable))
+	if (!kmem_is_per_cpu(kmem, field.variable))
 		return err_set(err, ERR_INVALID_ARGUMENT, "'%s' is not a per-CPU variable", target->name);
 	rc = kbtf_per_cpu(btf, target->name, &type, err);
 	if (rc == 0)
-		rc = kbtf_path(btf, type, target->field ? target->field : "", &place, err);
-	if (rc == 0)
-		rc = kmem_per_cpu(kmem, variable, target->cpu, &r->address, err);
+		rc = kbtf_path(btf, type, path, &field.place, err);
 	if (rc < 0)
 		return rc;
-	r->address.v += place.offset_bytes;
-	r->type = place.type;
-	r->size_bytes = place.size_bytes;
-	r->bit_offset = place.bit_offset;
-	r->bit_size = place.bit_size;
+	if (memo)
+		memo_put(kmem_memo(kmem), KMEM_MEMO_FIELD, key, (size_t)length, &field, sizeof(field));
+	*ret_field = field;
+	return 0;
+}
+
+static int per_cpu_resolve(
+	const struct kmem *kmem, const struct kmem_target *target, struct kmem_resolved *r, struct err *err)
+{
+	struct field field;
+	int rc = field_find(kmem, target, &field, err);
+
+	if (rc == 0)
+		rc = kmem_per_cpu(kmem, field.variable, target->cpu, &r->address, err);
+	if (rc < 0)
+		return rc;
+	r->address.v += field.place.offset_bytes;
+	r->type = field.place.type;
+	r->size_bytes = field.place.size_bytes;
+	r->bit_offset = field.place.bit_offset;
+	r->bit_size = field.place.bit_size;
 	r->way = KMEM_WAY_ANY;
 	return 0;
 }
