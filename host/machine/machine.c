@@ -140,6 +140,7 @@ static int load_guest(struct machine *m, struct err *err)
 		.cmdline = m->cmdline,
 		.initramfs = m->initramfs.bytes,
 		.initramfs_bytes = m->initramfs.size,
+		.initramfs_fd = m->initramfs.fd,
 		.acpi = true};
 	r = cpuid_apply(m->vm, &m->topology, err);
 	return r < 0 ? r : boot_kernel(m->vm, &boot, NULL, err);

@@ -8,10 +8,30 @@
 #include "host/arch/x86_64/regs.h"
 #include "host/vm/boot_elf.h"
 
+#include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 
 /* COMMAND_LINE_SIZE of x86, less the NUL: the kernel cuts off what is longer without a word. */
 #define CMDLINE_MAX 2047
+
+/* Puts the file's pages where the guest's were: tens of megabytes with staged programs, of which a copy would
+ * cost more than all else before the first instruction. What the guest writes there later is its own. */
+static int map_initramfs(uint8_t *host, uint64_t size, const struct boot_config *config, struct err *err)
+{
+	struct stat st;
+	if (fstat(config->initramfs_fd, &st) < 0 || (uint64_t)st.st_size < config->initramfs_bytes)
+		return err_set(err, ERR_HOST, "the initramfs's file is shorter than its %zu bytes",
+			config->initramfs_bytes);
+	if (mmap(host, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
+		    config->initramfs_fd, 0) == MAP_FAILED)
+		return err_set_os(err, ERR_HOST, errno, "cannot map the initramfs into guest memory");
+	/* As for the rest of guest memory: gmem.c. */
+	(void)madvise(host, size, MADV_DONTDUMP);
+	(void)madvise(host, size, MADV_DONTFORK);
+	return 0;
+}
 
 /* Top of the first piece of RAM, below the hole: where the kernel can reach everything with its first page
  * tables. */
@@ -33,8 +53,10 @@ static int place_initramfs(const struct boot_config *config, const struct gmem *
 			config->initramfs_bytes >> 20, (unsigned long long)(kernel_end >> 20),
 			(unsigned long long)(top >> 20));
 	*ret_at = GPA(top - size);
-	memcpy(gmem_ptr(memory, *ret_at, config->initramfs_bytes), config->initramfs,
-		config->initramfs_bytes);
+	uint8_t *host = gmem_ptr(memory, *ret_at, size);
+	if (config->initramfs_fd > 0)
+		return map_initramfs(host, size, config, err);
+	memcpy(host, config->initramfs, config->initramfs_bytes);
 	return 0;
 }
 

@@ -12,7 +12,9 @@ struct boot_config {
 	const char *cmdline; /* shorter than LAYOUT_CMDLINE_BYTES, and than the kernel's own limit of 2047 */
 	const void *initramfs; /* may be NULL */
 	size_t initramfs_bytes;
-	bool acpi; /* tables stand at LAYOUT_ACPI, the RSDP first: acpi_build() */
+	int initramfs_fd; /* > 0: a file that begins with these bytes and that nobody shortens; its pages are
+			     then mapped (privately) instead of copied. Else they are copied */
+	bool acpi;        /* tables stand at LAYOUT_ACPI, the RSDP first: acpi_build() */
 };
 
 struct boot_info {
@@ -20,8 +22,9 @@ struct boot_info {
 	gpa_t initramfs; /* 0 if there is none */
 };
 
-/* Copies the kernel and initramfs, writes page tables, GDT, boot_params and command line, and sets registers
- * of all vCPUs (the others wait for INIT/SIPI). The kernel is not randomised. ret_info may be NULL. */
+/* Copies the kernel, copies or maps the initramfs, writes page tables, GDT, boot_params and command line, and
+ * sets registers of all vCPUs (the others wait for INIT/SIPI). The kernel is not randomised. ret_info may be
+ * NULL. */
 int boot_kernel(struct vm *vm, const struct boot_config *config, struct boot_info *ret_info,
 	struct err *err) must_check;
 
