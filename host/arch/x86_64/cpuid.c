@@ -15,10 +15,10 @@
 #define PV_MSI_EXT_DEST_ID (1u << 15)
 
 #define LEAF_MAX 0x1fu
-#define EXTENDED_MIN 0x8000001eu
 /* Beyond it: 0x80000022 (PMU), 0x80000026 (a second description of the topology). */
 #define EXTENDED_MAX 0x80000021u
 #define FAMILY_MIN 0x19u
+#define FAMILY_ZEN 0x17u
 #define MILAN_SIGNATURE 0x00a00f11u
 
 struct kvm_cpuid_entry2 *cpuid_find(struct cpuid_table *table, uint32_t function, uint32_t index)
@@ -158,6 +158,16 @@ static int check_host(struct cpuid_table *table, struct err *err)
 	return 0;
 }
 
+static bool put_invulnerable(struct cpuid_table *table)
+{
+	struct kvm_cpuid_entry2 *e = cpuid_get(table, 0x80000021, 0, CPUID_PLAIN);
+	if (!e)
+		return false;
+	e->eax |= BIT(29);
+	e->ecx |= BIT(1) | BIT(2);
+	return true;
+}
+
 static bool put_model(struct cpuid_table *table, enum cpuid_vendor vendor)
 {
 	static const char brand[48] = "schedrig virtual CPU";
@@ -169,10 +179,15 @@ static bool put_model(struct cpuid_table *table, enum cpuid_vendor vendor)
 		return false;
 	top->eax = MIN_OF(MAX_OF(top->eax, 0xbu), LEAF_MAX);
 	extended->eax = MIN_OF(
-		MAX_OF(extended->eax, vendor == CPUID_VENDOR_AMD ? EXTENDED_MIN : 0x80000008u), EXTENDED_MAX);
+		MAX_OF(extended->eax, vendor == CPUID_VENDOR_AMD ? EXTENDED_MAX : 0x80000008u), EXTENDED_MAX);
 	if (vendor == CPUID_VENDOR_AMD) {
 		struct kvm_cpuid_entry2 *e = cpuid_get(table, 0x80000001, 0, CPUID_PLAIN);
 		if (!e)
+			return false;
+		/* What came before Zen (QEMU's TCG among it) lacks two weaknesses that kernels know Milan by,
+		 * and would pay for on each return and each switch to user mode: SRSO and TSA (SRSO_NO;
+		 * TSA_SQ_NO and TSA_L1_NO). */
+		if (family(one->eax) < FAMILY_ZEN && !put_invulnerable(table))
 			return false;
 		if (family(one->eax) < FAMILY_MIN)
 			one->eax = MILAN_SIGNATURE;

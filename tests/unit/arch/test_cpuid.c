@@ -208,6 +208,17 @@ Test(cpuid, an_emulated_amd_becomes_one_with_llcs)
 		if (host.entries[i].function == 0x80000000)
 			host.entries[i].eax = 0x8000000a;
 	check_topology("2n4l4c2t", &host);
+	/* Milan's weaknesses do not come with Milan's name, unless the host may have them. */
+	struct cpuid_table zen2 = host_table("AuthenticAMD", 0x00830f10), t;
+	struct topology topology;
+	struct err err = ERR_INIT;
+	cr_assert_eq(topology_parse("1n1l1c1t", 1u << 30, &topology, &err), 0);
+	cr_assert_eq(cpuid_build(&topology, 0, &host, &t, &err), 0, "%s", err.message);
+	cr_assert(cpuid(&t, 0x80000021, 0).eax & 1u << 29);
+	cr_assert_geq(cpuid(&t, 0x80000000, 0).eax, 0x80000021);
+	cr_assert_eq(cpuid_build(&topology, 0, &zen2, &t, &err), 0, "%s", err.message);
+	cr_assert_not(cpuid(&t, 0x80000021, 0).eax & 1u << 29);
+	cr_assert_eq(cpuid(&t, 1, 0).eax, 0x00a00f11);
 }
 
 Test(cpuid, this_host)
