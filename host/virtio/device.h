@@ -12,7 +12,8 @@
  *     (and before any request of the device's next life is looked at, because only the loop looks).
  *   - a freeze takes `lock`, sets `frozen` and is done. The loop never waits for the thaw: virtio_run() finds
  *     the flag, returns at once, and is called again by the resume.
- *   - a vCPU thread waits at most for one batch: VIRTIO_BATCH_BYTES copied, some tens of microseconds.
+ *   - a vCPU thread waits at most for one batch: VIRTIO_BATCH_BYTES and one chain copied, some tens of
+ *     microseconds.
  */
 #ifndef HOST_VIRTIO_DEVICE_H
 #define HOST_VIRTIO_DEVICE_H

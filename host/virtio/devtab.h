@@ -10,7 +10,8 @@
 #define VIRTIO_DEVICE_LIST(X)                                                                                \
 	X(vsock, "stream sockets between guest and host")                                                    \
 	X(rng, "entropy from the host")                                                                      \
-	X(console, "text from the guest")
+	X(console, "text from the guest")                                                                    \
+	X(blk, "a disk on a raw file or a sparse temporary")
 
 #define X(name, what) extern const struct virtio_ops virtio_##name##_ops;
 VIRTIO_DEVICE_LIST(X)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Register writes, ring bytes and descriptors of a hostile driver, on the rng (writes guest memory) or the
  * console (reads it). Guest memory lies between guard pages (tests/fake/virtio_driver.c). */
+#include "host/virtio/blk.h"
 #include "host/virtio/console.h"
 #include "host/virtio/rng.h"
 #include "tests/fake/virtio_driver.h"
@@ -103,7 +104,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 	unsigned starts = 0;
 	driver_init(&d);
 	struct console_config config = {.output = on_output};
-	driver_bind(&d, fuzz_u8(&in) & 1 ? console_new(&config, NULL) : rng_new(NULL));
+	struct blk_config disk = {.directory = "/tmp", .size_bytes = 1 << 16};
+	uint8_t which = fuzz_u8(&in);
+	driver_bind(&d, which % 8 == 7 ? blk_new(&disk, NULL)
+			: which & 1    ? console_new(&config, NULL)
+				       : rng_new(NULL));
 	while (in.left)
 		step(&d, &in, &starts);
 	/* Whatever happened, a reset makes a working device of it. */
@@ -111,7 +116,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 	driver_start(&d, DRIVER_FEATURES, 4);
 	driver_settle(&d);
 	unsigned index = d.dev->ops->n_queues - 1, queue;
-	driver_add(&d, index, &(struct driver_seg){driver_alloc(&d, 16), 16, index == 0}, 1);
+	uint64_t at = driver_alloc(&d, 32);
+	driver_add(&d, index, (struct driver_seg[]){{at, 16, false}, {at + 16, 16, true}}, 2);
 	driver_notify(&d, index);
 	driver_settle(&d);
 	struct vring_used_elem elem;
