@@ -6,6 +6,7 @@
 #include "host/arch/x86_64/layout.h"
 #include "host/arch/x86_64/pgtable.h"
 #include "host/arch/x86_64/regs.h"
+#include "host/vm/boot_copy.h"
 #include "host/vm/boot_elf.h"
 
 #include <errno.h>

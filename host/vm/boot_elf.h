@@ -15,7 +15,7 @@ struct elf_loaded {
 /* `fd`: the same bytes as a file, or -1; reading them from there is quicker than faulting a mapping in, and
  * skips its holes. Segments must lie in one piece of RAM from LAYOUT_KERNEL on; `memory` must still be all
  * zero there. ERR_INVALID_ARGUMENT for a damaged file, ERR_LIMIT_EXCEEDED when it does not fit; guest memory
- * may then be half written. */
+ * is then untouched. */
 int elf_load(const uint8_t *elf, size_t length, int fd, const struct gmem *memory,
 	struct elf_loaded *ret_loaded, struct err *err) must_check;
 
