@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Requests other than lists of ops: a scenario's begin and ends, samples (see agent.proto). Lane threads. */
+#include "common/scope.h"
+#include "guest/agent/state.h"
+#include "proto/wire.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/reboot.h>
+#include <unistd.h>
+
+#define RESPONSE_ARENA_BYTES (128u << 20)
+
+static void reply(struct lane *lane, const struct job *job, PB(AgentResponse) * response)
+{
+	link_send(lane->agent, job->link, WIRE_RESPONSE, job->seq, &response->base);
+}
+
+static void reply_ok(struct lane *lane, const struct job *job, PB(AgentResponse) * response)
+{
+	PB(Empty) empty = SCHEDRIG__V1__EMPTY__INIT;
+	response->kind_case = SCHEDRIG__V1__AGENT_RESPONSE__KIND_OK;
+	response->ok = &empty;
+	reply(lane, job, response);
+}
+
+static void reply_error(struct lane *lane, const struct job *job, struct arena *arena,
+	PB(AgentResponse) * response, const struct err *err)
+{
+	response->error = ops_error(arena, err);
+	reply(lane, job, response);
+}
+
+static void begin_scenario(
+	struct lane *lane, struct job *job, struct arena *arena, PB(AgentResponse) * response)
+{
+	struct agent *agent = lane->agent;
+	PB(ScenarioBegin) *message = job->request->scenario_begin;
+	struct scene_start start = {.seed = message->seed,
+		.controllers = message->controllers,
+		.n_controllers = message->n_controllers};
+	struct err err = ERR_INIT;
+	struct begin *begin = calloc(1, sizeof(*begin));
+	int r = begin ? scene_begin(agent->scene, &start, &err)
+		      : err_set_os(&err, ERR_GUEST_OS, ENOMEM, "cannot begin a scenario");
+	if (r < 0) {
+		free(begin);
+		reply_error(lane, job, arena, response, &err);
+		return;
+	}
+	atomic_init(&begin->refs, 1);
+	begin->message = message;
+	begin->request = job->request;
+	job->request = NULL; /* the begin's now */
+	pthread_mutex_lock(&agent->begin_lock);
+	struct begin *old = agent->begin;
+	agent->begin = begin;
+	pthread_mutex_unlock(&agent->begin_lock);
+	begin_unref(old);
+	page_phase(agent, 0);
+	reply_ok(lane, job, response);
+}
+
+static void forget_begin(struct agent *agent)
+{
+	pthread_mutex_lock(&agent->begin_lock);
+	struct begin *old = agent->begin;
+	agent->begin = NULL;
+	pthread_mutex_unlock(&agent->begin_lock);
+	begin_unref(old);
+}
+
+static void end_scope(struct lane *lane, const struct job *job, struct arena *arena,
+	PB(AgentResponse) * response, enum scene_scope scope, bool kill_first)
+{
+	struct scene_ended ended;
+	scene_end(lane->agent->scene, scope, kill_first, &ended);
+	PB(Teardown) *teardown = PB_NEW(arena, Teardown, teardown);
+	for (const struct scene_worker_report *report = ended.workers; teardown && report;
+		report = report->next)
+		(void)ops_append(
+			arena, &teardown->workers, &teardown->n_workers, ops_worker_report(arena, report));
+	for (const struct scene_payload_report *report = ended.payloads; teardown && report;
+		report = report->next)
+		(void)ops_append(
+			arena, &teardown->payloads, &teardown->n_payloads, ops_payload_report(arena, report));
+	for (const struct scene_error *error = ended.errors; teardown && error; error = error->next)
+		(void)ops_append(
+			arena, &teardown->errors, &teardown->n_errors, ops_error(arena, &error->err));
+	scene_ended_deinit(&ended);
+	if (scope == SCENE_BACKDROP)
+		forget_begin(lane->agent);
+	response->kind_case = SCHEDRIG__V1__AGENT_RESPONSE__KIND_TEARDOWN;
+	response->teardown = teardown;
+	reply(lane, job, response);
+}
+
+static void sample(struct lane *lane, const struct job *job, PB(AgentResponse) * response)
+{
+	struct scene_totals totals;
+	scene_sample(lane->agent->scene, &totals);
+	PB(WorkerTotals) wire = SCHEDRIG__V1__WORKER_TOTALS__INIT;
+	wire.iterations = totals.iterations;
+	wire.workers = totals.workers;
+	wire.cgroups = totals.cgroups;
+	wire.now_ns = totals.now_ns;
+	response->kind_case = SCHEDRIG__V1__AGENT_RESPONSE__KIND_TOTALS;
+	response->totals = &wire;
+	reply(lane, job, response);
+}
+
+static void teardown_done(void *arg)
+{
+	struct agent *agent = arg;
+	/* With a connection of its own there will be no other. */
+	if (--agent->teardowns == 0 && agent->config.fd >= 0)
+		loop_stop(agent->loop);
+}
+
+/* The link is gone: what belongs to its scenario dies. */
+static void abandon(struct lane *lane)
+{
+	struct scene_ended ended;
+	if (lane->number != LANE_QUICK) {
+		scene_end(lane->agent->scene, lane->number == LANE_ADHOC ? SCENE_ADHOC : SCENE_BACKDROP, true,
+			&ended);
+		scene_ended_deinit(&ended);
+	}
+	if (lane->number == LANE_SCENARIO)
+		forget_begin(lane->agent);
+	(void)!loop_post(lane->agent->loop, lane->agent, teardown_done, lane->agent);
+}
+
+static void power_off(struct agent *agent)
+{
+	if (!agent->config.in_vm) {
+		loop_stop(agent->loop);
+		return;
+	}
+	sync();
+	reboot(RB_POWER_OFF);
+}
+
+void serve_job(struct lane *lane, struct job *job)
+{
+	if (!job->request) {
+		abandon(lane);
+		return;
+	}
+	_cleanup_(arena_free_p) struct arena *arena = arena_new(RESPONSE_ARENA_BYTES);
+	PB(AgentResponse) response = SCHEDRIG__V1__AGENT_RESPONSE__INIT;
+	if (!arena)
+		return;
+	const PB(AgentRequest) *request = job->request;
+	switch (request->kind_case) {
+	case SCHEDRIG__V1__AGENT_REQUEST__KIND_SCENARIO_BEGIN:
+		begin_scenario(lane, job, arena, &response);
+		return;
+	case SCHEDRIG__V1__AGENT_REQUEST__KIND_APPLY_OPS:
+		apply_ops(lane, job, arena, &response);
+		return;
+	case SCHEDRIG__V1__AGENT_REQUEST__KIND_LOOP_OPS:
+		apply_loop(lane, job, arena, &response);
+		return;
+	case SCHEDRIG__V1__AGENT_REQUEST__KIND_END_STEP:
+		end_scope(lane, job, arena, &response, SCENE_STEP, request->end_step->kill_first);
+		return;
+	case SCHEDRIG__V1__AGENT_REQUEST__KIND_END_SCENARIO:
+		end_scope(lane, job, arena, &response, SCENE_BACKDROP, request->end_scenario->kill_first);
+		return;
+	case SCHEDRIG__V1__AGENT_REQUEST__KIND_END_ADHOC:
+		end_scope(lane, job, arena, &response, SCENE_ADHOC, false);
+		return;
+	case SCHEDRIG__V1__AGENT_REQUEST__KIND_SAMPLE_WORKERS:
+		sample(lane, job, &response);
+		return;
+	case SCHEDRIG__V1__AGENT_REQUEST__KIND_SET_PHASE:
+		page_phase(lane->agent, request->set_phase->phase);
+		reply_ok(lane, job, &response);
+		return;
+	case SCHEDRIG__V1__AGENT_REQUEST__KIND_POWER_OFF:
+		reply_ok(lane, job, &response);
+		power_off(lane->agent);
+		return;
+	case SCHEDRIG__V1__AGENT_REQUEST__KIND_CANCEL_OPS: /* done on the loop's thread */
+		reply_ok(lane, job, &response);
+		return;
+	case SCHEDRIG__V1__AGENT_REQUEST__KIND__NOT_SET:
+	case _SCHEDRIG__V1__AGENT_REQUEST__KIND__CASE_IS_INT_SIZE:
+		break;
+	}
+	struct err err = ERR_INIT;
+	err_set(&err, ERR_UNSUPPORTED, "the agent does not know this request");
+	reply_error(lane, job, arena, &response, &err);
+}

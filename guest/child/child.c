@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The registry of children (see child.h). One lock for the list and every child's state. */
+#include "guest/child/child.h"
+
+#include "common/clock.h"
+#include "common/fd.h"
+#include "common/scope.h"
+
+#include <errno.h>
+#include <linux/sched.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* CLOCK_MONOTONIC */
+	struct child *first;
+} registry = {.lock = PTHREAD_MUTEX_INITIALIZER};
+static pthread_once_t registry_once = PTHREAD_ONCE_INIT;
+
+static void registry_init(void)
+{
+	pthread_condattr_t attr;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&registry.changed, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+int cancel_init(struct cancel *cancel, struct err *err)
+{
+	pthread_once(&registry_once, registry_init);
+	atomic_init(&cancel->asked, false);
+	cancel->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return cancel->fd < 0 ? err_set_os(err, ERR_GUEST_OS, errno, "cannot make an eventfd") : 0;
+}
+
+void cancel_deinit(struct cancel *cancel)
+{
+	fd_close(&cancel->fd);
+}
+
+void cancel_ask(struct cancel *cancel)
+{
+	/* Under the lock: a waiter that has just looked at `asked` must not miss the wake-up. */
+	SCOPE_LOCK(&registry.lock);
+	atomic_store(&cancel->asked, true);
+	(void)!eventfd_write(cancel->fd, 1);
+	pthread_cond_broadcast(&registry.changed);
+}
+
+void cancel_reset(struct cancel *cancel)
+{
+	eventfd_t value;
+	atomic_store(&cancel->asked, false);
+	(void)!eventfd_read(cancel->fd, &value);
+}
+
+pid_t child_clone(struct child *child, int cgroup_fd, struct err *err)
+{
+	pthread_once(&registry_once, registry_init);
+	struct clone_args args = {.exit_signal = SIGCHLD};
+	if (cgroup_fd >= 0) {
+		args.flags |= CLONE_INTO_CGROUP;
+		args.cgroup = (uint64_t)cgroup_fd;
+	}
+	/* All signals are blocked over the clone: the child must not run a handler of the parent's. */
+	sigset_t all, old;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	/* The lock over clone and insertion: the reaper cannot meet the child before it is known. */
+	pthread_mutex_lock(&registry.lock);
+	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+	int errnum = errno;
+	if (pid == 0)
+		return 0; /* its copy of the lock stays locked for ever, and the signals blocked: nobody there
+			     takes it */
+	if (pid > 0) {
+		child->pid = pid;
+		child->exited = false;
+		child->next = registry.first;
+		registry.first = child;
+	}
+	pthread_mutex_unlock(&registry.lock);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (pid > 0)
+		return pid;
+	if (errnum == ENOSYS)
+		return err_set(err, ERR_UNSUPPORTED,
+			"this kernel cannot start a process inside a cgroup (clone3 with CLONE_INTO_CGROUP, "
+			"Linux 5.7)");
+	return err_set_os(err, ERR_GUEST_OS, errnum, "cannot start a process%s",
+		errnum == EAGAIN  ? " (pids.max of its cgroup or the system's limit)"
+		: errnum == EBUSY ? " (its cgroup has controllers enabled for children: a cgroup has either "
+				    "those or processes)"
+				  : "");
+}
+
+void child_forget(struct child *child)
+{
+	SCOPE_LOCK(&registry.lock);
+	assert(child->exited);
+	for (struct child **at = &registry.first; *at; at = &(*at)->next)
+		if (*at == child) {
+			*at = child->next;
+			return;
+		}
+}
+
+void child_silence(struct child *child)
+{
+	SCOPE_LOCK(&registry.lock);
+	child->on_exit = NULL;
+}
+
+bool child_kill(struct child *child, int signum)
+{
+	SCOPE_LOCK(&registry.lock);
+	if (child->exited)
+		return false;
+	kill(child->pid, signum);
+	return true;
+}
+
+bool child_exited(const struct child *child)
+{
+	SCOPE_LOCK(&registry.lock);
+	return child->exited;
+}
+
+enum child_wait child_wait(struct child *child, uint64_t deadline_ns, struct cancel *cancel)
+{
+	SCOPE_LOCK(&registry.lock);
+	while (!child->exited) {
+		if (cancel && atomic_load(&cancel->asked))
+			return CHILD_CANCELLED;
+		if (!clock_left_ns(deadline_ns))
+			return CHILD_TIMEOUT;
+		if (deadline_ns == CLOCK_NEVER_NS) {
+			pthread_cond_wait(&registry.changed, &registry.lock);
+		} else {
+			struct timespec until = clock_timespec(deadline_ns);
+			pthread_cond_timedwait(&registry.changed, &registry.lock, &until);
+		}
+	}
+	return CHILD_EXITED;
+}
+
+void child_reap(void)
+{
+	pthread_once(&registry_once, registry_init);
+	SCOPE_LOCK(&registry.lock);
+	bool any = false;
+	for (;;) {
+		int status;
+		pid_t pid = waitpid(-1, &status, WNOHANG);
+		if (pid <= 0)
+			break;
+		for (struct child *child = registry.first; child; child = child->next)
+			if (child->pid == pid && !child->exited) {
+				child->exited = true;
+				child->status = status;
+				child->end_ns = clock_now_ns();
+				if (child->on_exit)
+					child->on_exit(child);
+				any = true;
+				break;
+			}
+	}
+	if (any)
+		pthread_cond_broadcast(&registry.changed);
+}
+
+const char *child_status_text(int status, char *buffer, size_t size)
+{
+	if (WIFSIGNALED(status))
+		snprintf(buffer, size, "signal %d", WTERMSIG(status));
+	else
+		snprintf(buffer, size, "exited %d", WEXITSTATUS(status));
+	return buffer;
+}

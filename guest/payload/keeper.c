@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The keeper (see keeper.h): starts the program, tells how that went and how the program ended, and on
+ * SIGTERM (asked, or the agent is dead) kills everything below itself until nothing is left. Runs in a
+ * process of one thread that came of a multi-threaded one: async-signal-safe calls only. */
+#include "guest/payload/keeper.h"
+
+#include "common/check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TREE_MAX 4096
+
+static void say(const struct keeper_job *job, enum keeper_word word, int value, const char *call)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	struct keeper_message message = {
+		.word = word,
+		.value = value,
+		.at_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec,
+	};
+	if (call)
+		strncpy(message.call, call, sizeof(message.call) - 1);
+	(void)!send(job->say_fd, &message, sizeof(message), MSG_NOSIGNAL);
+}
+
+/* Makes fd `to`, surviving exec. */
+static int put_fd(int fd, int to)
+{
+	if (fd == to)
+		return fcntl(fd, F_SETFD, 0);
+	return dup2(fd, to);
+}
+
+struct exec_failure {
+	int errnum;
+	char call[24];
+};
+
+/* In the program's process, before exec. */
+static void run_program(const struct keeper_job *job, int failure_fd)
+{
+	struct exec_failure failure = {0};
+	const char *call = "open(/dev/null)";
+	int null = open("/dev/null", O_RDWR);
+	sigset_t none;
+	sigemptyset(&none);
+	if (null >= 0) {
+		call = "dup2";
+		if (put_fd(null, 0) >= 0 && put_fd(job->stdout_fd, 1) >= 0 &&
+			put_fd(job->stderr_fd, 2) >= 0) {
+			struct sigaction standard = {.sa_handler = SIG_DFL};
+			for (int signum = 1; signum < NSIG; signum++)
+				sigaction(signum, &standard, NULL);
+			sigprocmask(SIG_SETMASK, &none, NULL);
+			call = "setpgid";
+			if (setpgid(0, 0) == 0 && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0) {
+				syscall(SYS_close_range, 3, ~0u, CLOSE_RANGE_CLOEXEC);
+				call = "execve";
+				execve(job->path, job->argv, job->envp);
+			}
+		}
+	}
+	failure.errnum = errno;
+	strncpy(failure.call, call, sizeof(failure.call) - 1);
+	(void)!write(failure_fd, &failure, sizeof(failure));
+	_exit(127);
+}
+
+static pid_t clone_program(const struct keeper_job *job)
+{
+	struct clone_args args = {.exit_signal = SIGCHLD};
+	if (job->cgroup_fd >= 0) {
+		args.flags = CLONE_INTO_CGROUP;
+		args.cgroup = (uint64_t)job->cgroup_fd;
+	}
+	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+}
+
+/* The program's PID once it has been executed; otherwise says why not and ends. */
+static pid_t start_program(const struct keeper_job *job)
+{
+	int fds[2];
+	if (pipe2(fds, O_CLOEXEC) < 0) {
+		say(job, KEEPER_FAILED, errno, "pipe2");
+		_exit(1);
+	}
+	pid_t pid = clone_program(job);
+	if (pid == 0)
+		run_program(job, fds[1]);
+	int errnum = errno;
+	close(fds[1]);
+	if (pid < 0) {
+		say(job, KEEPER_FAILED, errnum, job->cgroup_fd >= 0 ? "clone into the cgroup" : "clone");
+		_exit(1);
+	}
+	/* End of file: the exec has closed it. */
+	struct exec_failure failure;
+	ssize_t n;
+	do
+		n = read(fds[0], &failure, sizeof(failure));
+	while (n < 0 && errno == EINTR);
+	close(fds[0]);
+	if (n == sizeof(failure)) {
+		failure.call[sizeof(failure.call) - 1] = '\0';
+		say(job, KEEPER_FAILED, failure.errnum, failure.call);
+		waitpid(pid, NULL, 0);
+		_exit(1);
+	}
+	return pid;
+}
+
+/* Appends the children of a process; all its threads may have some. */
+static unsigned add_children(pid_t pid, pid_t *tree, unsigned count)
+{
+	char path[64] = "/proc/", text[4096];
+	/* No snprintf here: it is not async-signal-safe. */
+	char digits[12];
+	unsigned n = 0, at = 6;
+	for (pid_t rest = pid; rest; rest /= 10)
+		digits[n++] = (char)('0' + rest % 10);
+	while (n)
+		path[at++] = digits[--n];
+	memcpy(path + at, "/task", 6);
+	int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return count;
+	for (;;) {
+		struct dirent64 {
+			uint64_t ino;
+			int64_t off;
+			uint16_t length;
+			uint8_t type;
+			char name[];
+		} * entry;
+		_Alignas(8) char entries[2048];
+		long got = syscall(SYS_getdents64, dir, entries, sizeof(entries));
+		if (got <= 0)
+			break;
+		for (long where = 0; where < got; where += entry->length) {
+			entry = (void *)(entries + where);
+			size_t length = strnlen(entry->name, 16);
+			if (entry->name[0] < '0' || entry->name[0] > '9' || length >= 16)
+				continue;
+			char file[32];
+			memcpy(file, entry->name, length);
+			memcpy(file + length, "/children", 10);
+			int fd = openat(dir, file, O_RDONLY | O_CLOEXEC);
+			if (fd < 0)
+				continue;
+			pid_t value = 0;
+			ssize_t bytes;
+			while ((bytes = read(fd, text, sizeof(text))) > 0)
+				for (ssize_t i = 0; i < bytes; i++) {
+					if (text[i] >= '0' && text[i] <= '9') {
+						value = value * 10 + (text[i] - '0');
+					} else {
+						if (value && count < TREE_MAX)
+							tree[count++] = value;
+						value = 0;
+					}
+				}
+			if (value && count < TREE_MAX)
+				tree[count++] = value;
+			close(fd);
+		}
+	}
+	close(dir);
+	return count;
+}
+
+static void kill_tree(void)
+{
+	static pid_t tree[TREE_MAX];
+	unsigned count = add_children(getpid(), tree, 0);
+	for (unsigned i = 0; i < count; i++)
+		count = add_children(tree[i], tree, count);
+	/* Their PIDs cannot be others' by now unless a middle one reaped its child just then; parents first,
+	 * so that nobody is left to reap. */
+	for (unsigned i = 0; i < count; i++)
+		kill(tree[i], SIGKILL);
+}
+
+void keeper_main(const struct keeper_job *job)
+{
+	sigset_t wanted;
+	sigfillset(&wanted);
+	sigprocmask(SIG_SETMASK, &wanted, NULL);
+	sigemptyset(&wanted);
+	sigaddset(&wanted, SIGCHLD);
+	sigaddset(&wanted, SIGTERM);
+	prctl(PR_SET_NAME, "schedrig-keeper");
+	/* A parent-death signal that can be acted upon: the program's tree must not outlive the agent. */
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getppid() != job->parent)
+		_exit(1);
+	setpgid(0, 0);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	if (job->realtime) {
+		struct sched_param highest = {.sched_priority = 99};
+		sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &highest);
+	}
+	/* Kept: standard streams, what the job names. */
+	for (int fd = 3; fd < 1024; fd++)
+		if (fd != job->cgroup_fd && fd != job->say_fd && fd != job->stdout_fd && fd != job->stderr_fd)
+			close(fd);
+	syscall(SYS_close_range, 1024, ~0u, 0);
+	pid_t pid = start_program(job);
+	close(job->stdout_fd);
+	close(job->stderr_fd);
+	if (job->cgroup_fd >= 0)
+		close(job->cgroup_fd);
+	say(job, KEEPER_RUNNING, pid, NULL);
+	bool killing = false;
+	for (;;) {
+		int status;
+		pid_t gone = waitpid(-1, &status, WNOHANG);
+		if (gone == pid)
+			say(job, KEEPER_EXITED, status, NULL);
+		/* Each death may have handed orphans to this process. */
+		if (gone > 0 && killing)
+			kill_tree();
+		if (gone > 0)
+			continue;
+		if (gone < 0 && killing)
+			_exit(0);
+		int signum;
+		if (sigwait(&wanted, &signum) == 0 && signum == SIGTERM) {
+			killing = true;
+			kill_tree();
+		}
+	}
+}

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Payloads from the agent's side (see payload.h). Output is read on the loop's thread, everything else
+ * happens on the callers'. */
+#include "guest/payload/payload.h"
+
+#include "common/clock.h"
+#include "common/fd.h"
+#include "common/loop.h"
+#include "common/scope.h"
+#include "guest/payload/keeper.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct output {
+	int fd;
+	struct event *event;  /* loop thread */
+	pthread_mutex_t lock; /* of the rest */
+	char ring[PAYLOAD_TAIL_BYTES];
+	uint64_t bytes; /* so far; the ring's end is bytes % size */
+};
+
+struct payload {
+	struct child keeper;
+	struct loop *loop;
+	int say_fd; /* of the keeper's words; EXITED is peeked at, never taken, so that any number can wait */
+	pid_t pid;
+	uint64_t start_ns;
+	struct output out[2];
+};
+
+static void output_take(struct output *output)
+{
+	char bytes[16384];
+	SCOPE_LOCK(&output->lock);
+	/* Bounded: a program that writes for ever must not hold the reader for ever. */
+	for (unsigned rounds = 0; output->fd >= 0 && rounds < 64; rounds++) {
+		ssize_t n = read(output->fd, bytes, sizeof(bytes));
+		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+			fd_close(&output->fd);
+		if (n <= 0)
+			return;
+		for (ssize_t i = n > PAYLOAD_TAIL_BYTES ? n - PAYLOAD_TAIL_BYTES : 0; i < n; i++)
+			output->ring[(output->bytes + (uint64_t)i) % PAYLOAD_TAIL_BYTES] = bytes[i];
+		output->bytes += (uint64_t)n;
+	}
+}
+
+/* Loop thread. */
+static void on_output(evutil_socket_t fd, short what, void *arg)
+{
+	struct output *output = arg;
+	output_take(output);
+	if (output->fd < 0 && output->event)
+		event_del(output->event);
+}
+
+static void watch_output(void *arg)
+{
+	struct payload *payload = arg;
+	for (unsigned i = 0; i < 2; i++) {
+		struct output *output = &payload->out[i];
+		output->event = event_new(
+			loop_base(payload->loop), output->fd, EV_READ | EV_PERSIST, on_output, output);
+		if (output->event)
+			event_add(output->event, NULL);
+	}
+}
+
+static void unwatch_output(void *arg)
+{
+	struct payload *payload = arg;
+	for (unsigned i = 0; i < 2; i++)
+		if (payload->out[i].event) {
+			event_free(payload->out[i].event);
+			payload->out[i].event = NULL;
+		}
+}
+
+static void output_tail(struct output *output, char tail[PAYLOAD_TAIL_BYTES + 1], uint64_t *ret_bytes)
+{
+	SCOPE_LOCK(&output->lock);
+	uint64_t n = MIN_OF(output->bytes, PAYLOAD_TAIL_BYTES);
+	for (uint64_t i = 0; i < n; i++)
+		tail[i] = output->ring[(output->bytes - n + i) % PAYLOAD_TAIL_BYTES];
+	tail[n] = '\0';
+	*ret_bytes = output->bytes;
+}
+
+static int make_pipe(int *ret_read, int *ret_write, struct err *err)
+{
+	int fds[2];
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return err_set_os(err, ERR_GUEST_OS, errno, "cannot make a pipe");
+	*ret_read = fds[0];
+	*ret_write = fds[1];
+	return fd_set_nonblock(fds[0], err);
+}
+
+enum wait_word { WORD_READY, WORD_TIMEOUT, WORD_CANCELLED };
+/* Until the keeper has something to say, or is gone. */
+static enum wait_word wait_word(struct payload *payload, uint64_t deadline_ns, struct cancel *cancel)
+{
+	for (;;) {
+		struct pollfd fds[2] = {{.fd = payload->say_fd, .events = POLLIN},
+			{.fd = cancel ? cancel->fd : -1, .events = POLLIN}};
+		poll(fds, 2, clock_poll_ms(deadline_ns));
+		if (fds[0].revents)
+			return WORD_READY;
+		if (fds[1].revents)
+			return WORD_CANCELLED;
+		if (!clock_left_ns(deadline_ns))
+			return WORD_TIMEOUT;
+	}
+}
+
+static int wait_started(struct payload *payload, const struct payload_spec *spec, uint64_t deadline_ns,
+	struct cancel *cancel, struct err *err)
+{
+	struct keeper_message message;
+	switch (wait_word(payload, deadline_ns, cancel)) {
+	case WORD_TIMEOUT:
+		return err_set(err, ERR_TIMEOUT, "payload `%s` was not executed in time: it gets no CPU",
+			spec->name);
+	case WORD_CANCELLED:
+		return err_set(err, ERR_CANCELLED, "given up while payload `%s` was starting", spec->name);
+	case WORD_READY:
+		break;
+	}
+	if (recv(payload->say_fd, &message, sizeof(message), MSG_DONTWAIT) != sizeof(message))
+		return err_set(err, ERR_GUEST_OS, "payload `%s`: its keeper ended before the program ran",
+			spec->name);
+	if (message.word == KEEPER_RUNNING) {
+		payload->pid = message.value;
+		payload->start_ns = message.at_ns;
+		return 0;
+	}
+	message.call[sizeof(message.call) - 1] = '\0';
+	bool missing = !strcmp(message.call, "execve") && message.value == ENOENT;
+	return err_set_os(err, missing ? ERR_NOT_FOUND : ERR_GUEST_OS, message.value,
+		"cannot run payload `%s` (%s): %s failed%s", spec->name, spec->path, message.call,
+		missing && access(spec->path, F_OK) == 0 ? " (its interpreter or dynamic loader is missing)"
+							 : "");
+}
+
+static void end_keeper(struct payload *payload)
+{
+	child_kill(&payload->keeper, SIGTERM);
+	child_wait(&payload->keeper, CLOCK_NEVER_NS, NULL);
+	child_forget(&payload->keeper);
+}
+
+int payload_start(const struct payload_spec *spec, uint64_t deadline_ns, struct cancel *cancel,
+	struct payload **ret_payload, struct err *err)
+{
+	struct payload *payload = calloc(1, sizeof(*payload));
+	_cleanup_close_ int out = -1, errors = -1, say = -1;
+	if (!payload)
+		return err_set_os(err, ERR_GUEST_OS, ENOMEM, "cannot start payload `%s`", spec->name);
+	payload->loop = spec->loop;
+	payload->say_fd = payload->out[0].fd = payload->out[1].fd = -1;
+	pthread_mutex_init(&payload->out[0].lock, NULL);
+	pthread_mutex_init(&payload->out[1].lock, NULL);
+	int pair[2], r = make_pipe(&payload->out[0].fd, &out, err);
+	if (r == 0)
+		r = make_pipe(&payload->out[1].fd, &errors, err);
+	if (r == 0 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		r = err_set_os(err, ERR_GUEST_OS, errno, "cannot make a socket pair");
+	if (r < 0) {
+		payload_free(payload);
+		return r;
+	}
+	payload->say_fd = pair[0];
+	say = pair[1];
+	struct keeper_job job = {
+		.path = spec->path,
+		.argv = spec->argv,
+		.envp = spec->envp,
+		.cgroup_fd = spec->cgroup_fd,
+		.say_fd = say,
+		.stdout_fd = out,
+		.stderr_fd = errors,
+		.parent = getpid(),
+		.realtime = spec->realtime,
+	};
+	pid_t keeper = child_clone(&payload->keeper, -1, err);
+	if (keeper == 0)
+		keeper_main(&job);
+	/* The write ends are the keeper's alone, so that its end is seen. */
+	fd_close(&out);
+	fd_close(&errors);
+	fd_close(&say);
+	if (keeper > 0) {
+		r = wait_started(payload, spec, deadline_ns, cancel, err);
+		if (r == 0 && loop_call(spec->loop, watch_output, payload) < 0)
+			r = err_set(err, ERR_CANCELLED, "the agent is stopping");
+		if (r < 0)
+			end_keeper(payload);
+	} else {
+		r = keeper;
+	}
+	if (r < 0) {
+		payload_free(payload);
+		return r;
+	}
+	*ret_payload = payload;
+	return 0;
+}
+
+enum child_wait payload_wait(struct payload *payload, uint64_t deadline_ns, struct cancel *cancel)
+{
+	switch (wait_word(payload, deadline_ns, cancel)) {
+	case WORD_TIMEOUT:
+		return CHILD_TIMEOUT;
+	case WORD_CANCELLED:
+		return CHILD_CANCELLED;
+	case WORD_READY:
+		break;
+	}
+	return CHILD_EXITED;
+}
+
+pid_t payload_pid(const struct payload *payload)
+{
+	return payload->pid;
+}
+
+void payload_finish(struct payload *payload, struct payload_end *ret_end)
+{
+	struct keeper_message message = {0};
+	*ret_end = (struct payload_end){.pid = payload->pid};
+	/* It has exited by itself only if the keeper has said so before being told to kill. */
+	ssize_t n = recv(payload->say_fd, &message, sizeof(message), MSG_DONTWAIT | MSG_PEEK);
+	ret_end->ended_by_us = n != sizeof(message);
+	end_keeper(payload);
+	n = recv(payload->say_fd, &message, sizeof(message), MSG_DONTWAIT | MSG_PEEK);
+	if (n == sizeof(message) && message.word == KEEPER_EXITED) {
+		ret_end->status = message.value;
+		ret_end->run_ns = message.at_ns - payload->start_ns;
+	} else {
+		/* The keeper itself was killed: the program went with it (its parent-death signal). */
+		ret_end->status = SIGKILL;
+		ret_end->run_ns = clock_now_ns() - payload->start_ns;
+	}
+	if (loop_call(payload->loop, unwatch_output, payload) < 0)
+		unwatch_output(payload); /* the loop has stopped: nobody else is there */
+	for (unsigned i = 0; i < 2; i++)
+		output_take(&payload->out[i]);
+	output_tail(&payload->out[0], ret_end->stdout_tail, &ret_end->stdout_bytes);
+	output_tail(&payload->out[1], ret_end->stderr_tail, &ret_end->stderr_bytes);
+}
+
+void payload_free(struct payload *payload)
+{
+	if (!payload)
+		return;
+	fd_close(&payload->say_fd);
+	for (unsigned i = 0; i < 2; i++) {
+		fd_close(&payload->out[i].fd);
+		pthread_mutex_destroy(&payload->out[i].lock);
+	}
+	free(payload);
+}
