@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The made-up kernel. Criterion runs each test in a process of its own: statics are fresh. */
+/* The made-up kernel. Without criterion: fuzz targets use it too. */
 #include "tests/unit/kmem/fake_kernel.h"
 
-#include <criterion/criterion.h>
 #include <elf.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -106,7 +105,7 @@ void *fake_ptr(struct fake_kernel *fake, uint64_t gpa)
 {
 	const struct gmem_region *r = &fake->memory.region[gpa >= FAKE_HIGH];
 
-	cr_assert_lt(gpa - r->start.v, r->size_bytes);
+	assert(gpa - r->start.v < r->size_bytes);
 	return r->host + (gpa - r->start.v);
 }
 
@@ -118,7 +117,7 @@ void fake_kernel_init(struct fake_kernel *fake)
 	elf_build(fake);
 	uint8_t *host = mmap(NULL, FAKE_LOW_BYTES + FAKE_HIGH_BYTES, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	cr_assert_neq(host, MAP_FAILED);
+	assert(host != MAP_FAILED);
 	fake->memory = (struct gmem){.n_regions = 2, .total_bytes = FAKE_LOW_BYTES + FAKE_HIGH_BYTES};
 	fake->memory.region[0] = (struct gmem_region){GPA(0), FAKE_LOW_BYTES, host, 0};
 	fake->memory.region[1] =
@@ -126,7 +125,7 @@ void fake_kernel_init(struct fake_kernel *fake)
 	fake->next_table = 0x10000;
 	struct kmem_config config = {fake->elf, fake->elf_bytes, &fake->memory};
 	fake->kmem = kmem_new(&config, &err);
-	cr_assert_not_null(fake->kmem, "%s", err.message);
+	assert(fake->kmem);
 	/* As the loader and the kernel's start do. */
 	memcpy(fake_ptr(fake, 0x1000000), fake->elf, 0x1000);
 	*(uint64_t *)fake_data(fake, FAKE_PAGE_OFFSET_BASE) = FAKE_PAGE_OFFSET;
