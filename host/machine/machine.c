@@ -26,7 +26,7 @@
 /* What every kernel is told. No KASLR: addresses are those of the image. panic=-1: a panic resets at once,
  * and an unrequested reset is the crash signal. quiet: each byte on the serial port is an exit; the agent
  * forwards the whole log. */
-static const char base_cmdline[] = "console=ttyS0 quiet nokaslr panic=-1 reboot=acpi no_timer_check pci=off "
+static const char base_cmdline[] = "console=ttyS0 quiet nokaslr panic=-1 reboot=acpi pci=off "
 				   "random.trust_cpu=on";
 
 static int plan_topology(struct machine *m, struct err *err)
