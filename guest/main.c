@@ -138,7 +138,8 @@ int main(int argc, char **argv)
 {
 	struct err err = ERR_INIT;
 	log_init("schedrig-agent", LOG_INFO_LEVEL);
-	if (getpid() == 1 && argc == 1) {
+	/* The kernel hands words of its command line that it does not know to its first process. */
+	if (getpid() == 1 && !(argc > 1 && strncmp(argv[1], "--fd", 4) == 0)) {
 		(void)!run_as_init(&err);
 		init_die(&err);
 	}
