@@ -6,7 +6,12 @@
  *
  * Hot: entries in order; naturally aligned 1, 2, 4 and 8-byte values are single accesses; bytes and unaligned
  * values are not atomic; a release fence follows the last write. Cold: `frozen` proves that the vCPUs stand
- * still. Any thread; batches may run at once (hot), each on its own entries. */
+ * still. Any thread; batches may run at once (hot), each on its own entries.
+ *
+ * Addresses are not filtered by meaning: a test may break the kernel on purpose. What a raw store silently
+ * breaks: run-queue counters (nr_running, cfs.h_nr_*, rt, dl: cascades and side effects are skipped), PELT
+ * averages (their sums disagree), task-group shares and bandwidth. What is safe: jiffies_64 forwards only, a
+ * scheduler's own .bss, and rq.scx.clock together with its CLK_VALID flag in one cold batch, clock first. */
 #ifndef HOST_KMEM_ACCESS_H
 #define HOST_KMEM_ACCESS_H
 

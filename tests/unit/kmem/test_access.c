@@ -142,6 +142,29 @@ Test(access, read_modify_write)
 	cr_assert_eq(*word, 4);
 }
 
+static void *add_often(void *arg)
+{
+	for (unsigned i = 0; i < 20000; i++) {
+		struct kmem_write e = {
+			.target = SYMBOL("word"), .width = KMEM_U64, .op = KMEM_ADD, .value = 1};
+		cr_assert_eq(kmem_write_batch(fake.kmem, &e, 1, NULL, NULL), 0);
+	}
+	return arg;
+}
+
+Test(access, hot_read_modify_write_loses_nothing)
+{
+	uint64_t *word = fake_data(&fake, FAKE_WORD);
+	pthread_t thread;
+
+	cr_assert_eq(pthread_create(&thread, NULL, add_often, NULL), 0);
+	/* What a guest does at the same time. */
+	for (unsigned i = 0; i < 2000000; i++)
+		__atomic_fetch_add(word, 1, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	cr_assert_eq(*word, 2020000);
+}
+
 Test(access, per_cpu_fields)
 {
 	struct err err = ERR_INIT;
