@@ -224,7 +224,8 @@ void scene_stop_workers(
 	for (unsigned i = 0; i < taken; i++)
 		child_wait(&mine[i]->work.child, CLOCK_NEVER_NS, NULL);
 	pthread_mutex_lock(&scene->lock);
-	for (unsigned i = 0; i < taken; i++) {
+	/* The list is newest first: reports come in order of starting. */
+	for (unsigned i = taken; i-- > 0;) {
 		add_report(scene, mine[i], removed);
 		unlink_worker(scene, mine[i]);
 		work_release(&mine[i]->work);

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The agent's other end (see agent_peer.h). */
+#include "agent_peer.h"
+
+#include "common/frame.h"
+#include "proto/pb.h"
+#include "proto/wire.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <mntent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+const char *peer_scratch(struct peer *peer)
+{
+	static char why[512];
+	FILE *mounts = setmntent("/proc/self/mounts", "r");
+	struct mntent *entry;
+	char where[200] = "";
+	*peer = (struct peer){.pid = -1, .fd = -1};
+	if (geteuid() != 0)
+		return "needs root";
+	while (mounts && (entry = getmntent(mounts)))
+		if (!strcmp(entry->mnt_type, "cgroup2"))
+			snprintf(where, sizeof(where), "%s", entry->mnt_dir);
+	if (mounts)
+		endmntent(mounts);
+	if (!where[0])
+		return "no cgroup v2 file system is mounted";
+	snprintf(peer->cgroup, sizeof(peer->cgroup), "%s/schedrig-test-%d", where, getpid());
+	if (mkdir(peer->cgroup, 0755) == 0)
+		return NULL;
+	snprintf(why, sizeof(why), "cannot make %s: %s", peer->cgroup, strerror(errno));
+	return why;
+}
+
+static void write_all(int fd, const void *bytes, size_t length)
+{
+	for (size_t at = 0; at < length;) {
+		ssize_t n = write(fd, (const char *)bytes + at, length - at);
+		cr_assert_gt(n, 0, "write: %s", strerror(errno));
+		at += (size_t)n;
+	}
+}
+
+static void read_all(int fd, void *bytes, size_t length)
+{
+	for (size_t at = 0; at < length;) {
+		ssize_t n = read(fd, (char *)bytes + at, length - at);
+		cr_assert_gt(n, 0, "the agent ended the link");
+		at += (size_t)n;
+	}
+}
+
+static void send_message(struct peer *peer, uint16_t type, uint64_t seq, const ProtobufCMessage *message)
+{
+	size_t length = protobuf_c_message_get_packed_size(message);
+	uint8_t header[FRAME_HEADER_BYTES], *bytes = malloc(length + 1);
+	protobuf_c_message_pack(message, bytes);
+	struct frame_header frame = {.length = (uint32_t)length, .type = type, .seq = seq};
+	frame_encode(&frame, header);
+	write_all(peer->fd, header, sizeof(header));
+	write_all(peer->fd, bytes, length);
+	free(bytes);
+}
+
+/* The next whole message that is no event. */
+static struct frame_header receive_message(struct peer *peer, uint8_t **ret_bytes, size_t *ret_length)
+{
+	uint8_t *all = NULL;
+	size_t length = 0;
+	for (;;) {
+		uint8_t bytes[FRAME_HEADER_BYTES];
+		read_all(peer->fd, bytes, sizeof(bytes));
+		struct frame_header header = frame_decode(bytes);
+		cr_assert_leq(header.length, FRAME_MAX_BYTES);
+		all = realloc(all, length + header.length + 1);
+		read_all(peer->fd, all + length, header.length);
+		if (header.type == WIRE_EVENT) {
+			peer->events++;
+			continue;
+		}
+		length += header.length;
+		if (header.type == WIRE_PART)
+			continue;
+		*ret_bytes = all;
+		*ret_length = length;
+		return header;
+	}
+}
+
+static void exchange_hellos(struct peer *peer, unsigned n_cpus)
+{
+	uint8_t *bytes;
+	size_t length;
+	struct frame_header header = receive_message(peer, &bytes, &length);
+	cr_assert_eq(header.type, WIRE_HELLO);
+	PB(AgentHello) *hello = pb_unpack(&schedrig__v1__agent_hello__descriptor, bytes, length);
+	cr_assert_not_null(hello);
+	cr_assert_eq(hello->hello->major, WIRE_MAJOR);
+	cr_assert_str_eq(hello->hello->role, "agent");
+	cr_assert(!hello->in_vm);
+	pb_free(hello);
+	free(bytes);
+
+	PB(ControllerHello) answer = SCHEDRIG__V1__CONTROLLER_HELLO__INIT;
+	PB(Hello) ours = SCHEDRIG__V1__HELLO__INIT;
+	PB(CpuLayout) layout = SCHEDRIG__V1__CPU_LAYOUT__INIT;
+	PB(CpuPlace) places[64], *list[64];
+	for (unsigned i = 0; i < n_cpus; i++) {
+		places[i] = (PB(CpuPlace))SCHEDRIG__V1__CPU_PLACE__INIT;
+		places[i].core = i;
+		list[i] = &places[i];
+	}
+	layout.cpus = list;
+	layout.n_cpus = n_cpus;
+	layout.nodes = layout.llcs = 1;
+	layout.cores = n_cpus;
+	ours.major = WIRE_MAJOR;
+	answer.hello = &ours;
+	answer.layout = &layout;
+	answer.speed_percent = 100;
+	send_message(peer, WIRE_HELLO, 0, &answer.base);
+	header = receive_message(peer, &bytes, &length);
+	cr_assert_eq(header.type, WIRE_READY);
+	PB(AgentReady) *ready = pb_unpack(&schedrig__v1__agent_ready__descriptor, bytes, length);
+	cr_assert_not_null(ready);
+	cr_assert_null(ready->error, "%s", ready->error ? ready->error->message : "");
+	pb_free(ready);
+	free(bytes);
+}
+
+void peer_start(struct peer *peer, const char *agent, const char *staged, unsigned n_cpus)
+{
+	int fds[2];
+	char number[16];
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	peer->pid = fork();
+	if (peer->pid == 0) {
+		fcntl(fds[1], F_SETFD, 0);
+		snprintf(number, sizeof(number), "%d", fds[1]);
+		execl(agent, agent, "--fd", number, "--cgroup", peer->cgroup, "--staged", staged, "--no-vm",
+			NULL);
+		_exit(127);
+	}
+	close(fds[1]);
+	peer->fd = fds[0];
+	exchange_hellos(peer, n_cpus);
+}
+
+uint64_t peer_send(struct peer *peer, PB(AgentRequest) * request)
+{
+	send_message(peer, WIRE_REQUEST, ++peer->seq, &request->base);
+	return peer->seq;
+}
+
+PB(AgentResponse) * peer_receive_any(struct peer *peer, uint64_t *ret_seq)
+{
+	uint8_t *bytes;
+	size_t length;
+	struct frame_header header = receive_message(peer, &bytes, &length);
+	cr_assert_eq(header.type, WIRE_RESPONSE, "frame type %u", header.type);
+	PB(AgentResponse) *response = pb_unpack(&schedrig__v1__agent_response__descriptor, bytes, length);
+	cr_assert_not_null(response);
+	free(bytes);
+	*ret_seq = header.seq;
+	return response;
+}
+
+PB(AgentResponse) * peer_receive(struct peer *peer, uint64_t seq)
+{
+	uint64_t got;
+	PB(AgentResponse) *response = peer_receive_any(peer, &got);
+	cr_assert_eq(got, seq);
+	return response;
+}
+
+PB(AgentResponse) * peer_call(struct peer *peer, PB(AgentRequest) * request)
+{
+	return peer_receive(peer, peer_send(peer, request));
+}
+
+int peer_stop(struct peer *peer)
+{
+	int status = 0;
+	close(peer->fd);
+	peer->fd = -1;
+	cr_assert_eq(waitpid(peer->pid, &status, 0), peer->pid);
+	cr_assert_eq(
+		rmdir(peer->cgroup), 0, "the agent left cgroups in %s: %s", peer->cgroup, strerror(errno));
+	return status;
+}

@@ -1,0 +1,579 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The agent as a process: what a controller would see of it. Cgroups are real, cpusets are not (the
+ * controller belongs to cgroup v1 on many machines): those are the e2e ring's. */
+#include "agent_peer.h"
+
+#include "common/clock.h"
+#include "common/strbuf.h"
+#include "proto/pb.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct peer peer;
+
+#define INIT_OF(snake) SCHEDRIG__V1__##snake##__INIT
+/* Declares an op of a kind with its message's fields. */
+#define OP(var, Camel, UPPER, snake, ...)                                                                    \
+	PB(Camel) var##_body = INIT_OF(UPPER);                                                               \
+	var##_body = (PB(Camel)){.base = var##_body.base, __VA_ARGS__};                                      \
+	PB(Op) var = INIT_OF(OP);                                                                            \
+	var.kind_case = SCHEDRIG__V1__OP__KIND_##UPPER;                                                      \
+	var.snake = &var##_body
+
+#define NONE ((char *)"")
+
+static void begin(void)
+{
+	const char *why = peer_scratch(&peer);
+	if (why)
+		cr_skip("%s", why);
+	peer_start(&peer, getenv("SCHEDRIG_AGENT"), "/bin", 2);
+}
+
+static void scenario(PB(Payload) * *payloads, size_t n_payloads)
+{
+	PB(AgentRequest) request = INIT_OF(AGENT_REQUEST);
+	PB(ScenarioBegin) message = INIT_OF(SCENARIO_BEGIN);
+	message.name = (char *)"test";
+	message.workers_per_cgroup = 1;
+	message.strict = true;
+	message.payloads = payloads;
+	message.n_payloads = n_payloads;
+	request.kind_case = SCHEDRIG__V1__AGENT_REQUEST__KIND_SCENARIO_BEGIN;
+	request.scenario_begin = &message;
+	PB(AgentResponse) *response = peer_call(&peer, &request);
+	cr_assert_null(response->error, "%s", response->error ? response->error->message : "");
+	pb_free(response);
+}
+
+static uint64_t send_ops(PB(Scope) scope, uint32_t phase, PB(Op) * *ops, size_t n)
+{
+	PB(AgentRequest) request = INIT_OF(AGENT_REQUEST);
+	PB(ApplyOps) apply = INIT_OF(APPLY_OPS);
+	PB(PlacedOp) placed[16], *list[16];
+	for (size_t i = 0; i < n; i++) {
+		placed[i] = (PB(PlacedOp))INIT_OF(PLACED_OP);
+		placed[i].op = ops[i];
+		placed[i].place = (char *)"steps[0].ops[0]";
+		list[i] = &placed[i];
+	}
+	apply.scope = scope;
+	apply.phase = phase;
+	apply.ops = list;
+	apply.n_ops = n;
+	request.kind_case = SCHEDRIG__V1__AGENT_REQUEST__KIND_APPLY_OPS;
+	request.apply_ops = &apply;
+	return peer_send(&peer, &request);
+}
+
+static PB(AgentResponse) * apply(PB(Op) * *ops, size_t n)
+{
+	return peer_receive(&peer, send_ops(SCHEDRIG__V1__SCOPE__SCOPE_STEP, 1, ops, n));
+}
+
+/* One op that must succeed; its answer. */
+static PB(AgentResponse) * apply_good(PB(Op) * op)
+{
+	PB(AgentResponse) *response = apply(&op, 1);
+	cr_assert_eq(response->kind_case, SCHEDRIG__V1__AGENT_RESPONSE__KIND_OPS_DONE);
+	cr_assert_eq(response->ops_done->n_results, 1);
+	const PB(Error) *error = response->ops_done->results[0]->error;
+	cr_assert_null(error, "%s", error ? error->message : "");
+	return response;
+}
+
+static void apply_bad(PB(Op) * op, int code, const char *words)
+{
+	PB(AgentResponse) *response = apply(&op, 1);
+	cr_assert_eq(response->ops_done->n_results, 1);
+	const PB(Error) *error = response->ops_done->results[0]->error;
+	cr_assert_not_null(error);
+	cr_assert_eq((int)error->code, code, "%d: %s", error->code, error->message);
+	cr_assert_not_null(strstr(error->message, words), "%s", error->message);
+	pb_free(response);
+}
+
+static PB(AgentResponse) * end(PB(AgentRequest__KindCase) kind)
+{
+	PB(AgentRequest) request = INIT_OF(AGENT_REQUEST);
+	PB(EndStep) step = INIT_OF(END_STEP);
+	PB(EndScenario) all = INIT_OF(END_SCENARIO);
+	PB(EndAdhoc) adhoc = INIT_OF(END_ADHOC);
+	request.kind_case = kind;
+	if (kind == SCHEDRIG__V1__AGENT_REQUEST__KIND_END_STEP)
+		request.end_step = &step;
+	else if (kind == SCHEDRIG__V1__AGENT_REQUEST__KIND_END_SCENARIO)
+		request.end_scenario = &all;
+	else
+		request.end_adhoc = &adhoc;
+	PB(AgentResponse) *response = peer_call(&peer, &request);
+	cr_assert_eq(response->kind_case, SCHEDRIG__V1__AGENT_RESPONSE__KIND_TEARDOWN);
+	for (size_t i = 0; i < response->teardown->n_errors; i++)
+		cr_assert_fail("%s", response->teardown->errors[i]->message);
+	return response;
+}
+
+static void finish(void)
+{
+	pb_free(end(SCHEDRIG__V1__AGENT_REQUEST__KIND_END_SCENARIO));
+	cr_assert_eq(peer_stop(&peer), 0);
+}
+
+static void hold_ms(unsigned ms)
+{
+	/* The hold of a step: the workers' time, not a wait for anything. */
+	usleep(ms * 1000);
+}
+
+static void add_cgroup(const char *name)
+{
+	OP(op, AddCgroup, ADD_CGROUP, add_cgroup, .name = (char *)name);
+	pb_free(apply_good(&op));
+}
+
+static PB(AgentResponse) * spawn(const char *cgroup, PB(WorkType) * type, unsigned count)
+{
+	PB(Uint32Value) workers = INIT_OF(UINT32_VALUE);
+	PB(WorkSpec) work = INIT_OF(WORK_SPEC);
+	PB(CgroupRef) ref = INIT_OF(CGROUP_REF);
+	PB(Empty) runner = INIT_OF(EMPTY);
+	workers.value = count;
+	work.workers = &workers;
+	work.work_type = type;
+	ref.name = (char *)cgroup;
+	OP(op, Spawn, SPAWN, spawn, .work = &work);
+	if (cgroup) {
+		op.spawn->placement_case = SCHEDRIG__V1__SPAWN__PLACEMENT_CGROUP;
+		op.spawn->cgroup = &ref;
+	} else {
+		op.spawn->placement_case = SCHEDRIG__V1__SPAWN__PLACEMENT_RUNNER_CGROUP;
+		op.spawn->runner_cgroup = &runner;
+	}
+	return apply_good(&op);
+}
+
+static void set_phase(uint32_t phase)
+{
+	PB(AgentRequest) request = INIT_OF(AGENT_REQUEST);
+	PB(SetPhase) set = INIT_OF(SET_PHASE);
+	set.phase = phase;
+	request.kind_case = SCHEDRIG__V1__AGENT_REQUEST__KIND_SET_PHASE;
+	request.set_phase = &set;
+	PB(AgentResponse) *response = peer_call(&peer, &request);
+	cr_assert_eq(response->kind_case, SCHEDRIG__V1__AGENT_RESPONSE__KIND_OK);
+	pb_free(response);
+}
+
+Test(agent, workers_spin_and_report, .timeout = 30)
+{
+	begin();
+	scenario(NULL, 0);
+	add_cgroup("work/a");
+	PB(AgentResponse) *spawned = spawn("work/a", NULL, 2);
+	cr_assert_eq(spawned->ops_done->results[0]->n_pids, 2);
+	int pid = spawned->ops_done->results[0]->pids[0];
+	pb_free(spawned);
+	hold_ms(100);
+	set_phase(2);
+	hold_ms(100);
+
+	OP(capture, CaptureCgroupProcs, CAPTURE_CGROUP_PROCS, capture_cgroup_procs, .tag = (char *)"t",
+		.cgroup = (char *)"work/a");
+	PB(AgentResponse) *captured = apply_good(&capture);
+	cr_assert_eq(captured->ops_done->results[0]->procs->n_pids, 2);
+	pb_free(captured);
+
+	PB(AgentRequest) request = INIT_OF(AGENT_REQUEST);
+	PB(SampleWorkers) sample = INIT_OF(SAMPLE_WORKERS);
+	request.kind_case = SCHEDRIG__V1__AGENT_REQUEST__KIND_SAMPLE_WORKERS;
+	request.sample_workers = &sample;
+	PB(AgentResponse) *totals = peer_call(&peer, &request);
+	cr_assert_eq(totals->totals->workers, 2);
+	cr_assert_eq(totals->totals->cgroups, 1);
+	cr_assert_gt(totals->totals->iterations, 0);
+
+	PB(AgentResponse) *ended = end(SCHEDRIG__V1__AGENT_REQUEST__KIND_END_STEP);
+	cr_assert_eq(ended->teardown->n_workers, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		const PB(WorkerReport) *report = ended->teardown->workers[i];
+		cr_assert_str_eq(report->exit, "stopped");
+		cr_assert(!report->missing);
+		cr_assert_str_eq(report->cgroup, "work/a");
+		cr_assert_str_eq(report->work_type, "spin_wait");
+		cr_assert_str_eq(report->comm, "spin_wait");
+		cr_assert_gt(report->units, 1024);
+		cr_assert_eq(report->units, report->iterations * 1024);
+		cr_assert_gt(report->cpu_ns, 0);
+		cr_assert_geq(report->wall_ns, 200 * NS_PER_MS);
+		cr_assert_leq(report->cpu_ns, report->wall_ns + 10 * NS_PER_MS);
+		cr_assert_eq(report->started_phase, 1);
+		/* Phases 1 and 2, and 1 again since the capture; together they are everything. */
+		uint64_t units = 0;
+		for (size_t k = 0; k < report->n_phases; k++)
+			units += report->phases[k]->units;
+		cr_assert_geq(report->n_phases, 2);
+		cr_assert_eq(report->phases[0]->phase, 1);
+		cr_assert_eq(report->phases[1]->phase, 2);
+		cr_assert_eq(units, report->units);
+	}
+	cr_assert_eq(ended->teardown->workers[0]->pid, pid, "reports come in order of starting");
+	pb_free(ended);
+	pb_free(totals);
+	cr_assert_eq(kill(pid, 0), -1);
+	finish();
+}
+
+Test(agent, pairs_and_sleepers, .timeout = 30)
+{
+	begin();
+	scenario(NULL, 0);
+	add_cgroup("a");
+	PB(WorkType) type = INIT_OF(WORK_TYPE);
+	PB(PipeIo) pipe_io = INIT_OF(PIPE_IO);
+	PB(Bursty) bursty = INIT_OF(BURSTY);
+	PB(Duration) burst = INIT_OF(DURATION), sleep = INIT_OF(DURATION);
+	type.form_case = SCHEDRIG__V1__WORK_TYPE__FORM_PIPE_IO;
+	type.pipe_io = &pipe_io;
+	pb_free(spawn("a", &type, 4));
+	burst.ns = 2 * NS_PER_MS;
+	sleep.ns = 5 * NS_PER_MS;
+	bursty.burst = &burst;
+	bursty.sleep = &sleep;
+	type.form_case = SCHEDRIG__V1__WORK_TYPE__FORM_BURSTY;
+	type.bursty = &bursty;
+	pb_free(spawn(NULL, &type, 1));
+	hold_ms(200);
+	PB(AgentResponse) *ended = end(SCHEDRIG__V1__AGENT_REQUEST__KIND_END_STEP);
+	cr_assert_eq(ended->teardown->n_workers, 5);
+	for (unsigned i = 0; i < 5; i++) {
+		const PB(WorkerReport) *report = ended->teardown->workers[i];
+		cr_assert_str_eq(report->exit, "stopped");
+		cr_assert_gt(
+			report->iterations, 2, "%s did %lu rounds", report->work_type, report->iterations);
+		cr_assert_gt(report->wakeups, 0);
+	}
+	const PB(WorkerReport) *sleeper = ended->teardown->workers[4];
+	cr_assert_str_eq(sleeper->cgroup, "");
+	/* Sleeping is not a gap: 5 ms of it in every 7. */
+	cr_assert_lt(sleeper->cpu_ns, sleeper->wall_ns);
+	pb_free(ended);
+	finish();
+}
+
+Test(agent, freezer, .timeout = 30)
+{
+	begin();
+	scenario(NULL, 0);
+	add_cgroup("f");
+	pb_free(spawn("f", NULL, 1));
+	OP(freeze, FreezeCgroup, FREEZE_CGROUP, freeze_cgroup, .cgroup = (char *)"f");
+	OP(thaw, UnfreezeCgroup, UNFREEZE_CGROUP, unfreeze_cgroup, .cgroup = (char *)"f");
+	pb_free(apply_good(&freeze));
+	pb_free(apply_good(&freeze));
+	OP(early, Spawn, SPAWN, spawn, .placement_case = SCHEDRIG__V1__SPAWN__PLACEMENT_CGROUP);
+	PB(CgroupRef) ref = INIT_OF(CGROUP_REF);
+	ref.name = (char *)"f";
+	early.spawn->cgroup = &ref;
+	apply_bad(&early, SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_FAILED_PRECONDITION, "frozen");
+	pb_free(apply_good(&thaw));
+	pb_free(apply_good(&freeze));
+	/* The teardown thaws first: the worker stops by itself. */
+	PB(AgentResponse) *ended = end(SCHEDRIG__V1__AGENT_REQUEST__KIND_END_STEP);
+	cr_assert_eq(ended->teardown->n_workers, 1);
+	cr_assert_str_eq(ended->teardown->workers[0]->exit, "stopped");
+	pb_free(ended);
+	finish();
+}
+
+Test(agent, names_and_refusals, .timeout = 30)
+{
+	begin();
+	scenario(NULL, 0);
+	add_cgroup("a");
+	OP(again, AddCgroup, ADD_CGROUP, add_cgroup, .name = (char *)"a");
+	apply_bad(&again, SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_ALREADY_EXISTS, "`a`");
+	OP(escape, AddCgroup, ADD_CGROUP, add_cgroup, .name = (char *)"a/../../b");
+	apply_bad(&escape, SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_INVALID_ARGUMENT, "..");
+	OP(remove, RemoveCgroup, REMOVE_CGROUP, remove_cgroup, .cgroup = (char *)"nosuch");
+	apply_bad(&remove, SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_NOT_FOUND, "`a`");
+	OP(freeze, FreezeCgroup, FREEZE_CGROUP, freeze_cgroup, .cgroup = NONE);
+	apply_bad(&freeze, SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_INVALID_ARGUMENT, "runner cgroup");
+	OP(later, DetachScheduler, DETACH_SCHEDULER, detach_scheduler, .must_be_attached = true);
+	apply_bad(&later, SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_UNSUPPORTED,
+		"DetachScheduler: not in this version");
+	OP(host, CaptureSnapshot, CAPTURE_SNAPSHOT, capture_snapshot, .name = (char *)"x");
+	apply_bad(&host, SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_INVALID_ARGUMENT, "controller");
+	/* The first error ends the list; an expected one does not. */
+	OP(good, AddCgroup, ADD_CGROUP, add_cgroup, .name = (char *)"b");
+	again.expect_error = SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_ALREADY_EXISTS;
+	PB(Op) * list[] = {&again, &remove, &good};
+	PB(AgentResponse) *response = apply(list, 3);
+	cr_assert_eq(response->ops_done->n_results, 2);
+	cr_assert(response->ops_done->results[0]->expected_error);
+	cr_assert(!response->ops_done->results[1]->expected_error);
+	pb_free(response);
+	good.expect_error = SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_NOT_FOUND;
+	apply_bad(&good, SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_FAILED_PRECONDITION, "NotFound was expected");
+	finish();
+}
+
+/* A definition of a payload that is a shell line. */
+struct shell {
+	PB(Payload) payload;
+	char *args[2];
+	PB(Payload) * list[1];
+	PB(Check) check;
+	PB(ExitCode) code;
+	PB(Check) * checks[1];
+};
+
+static void shell_init(struct shell *shell, const char *line, int expected)
+{
+	shell->payload = (PB(Payload))INIT_OF(PAYLOAD);
+	shell->payload.name = (char *)"p";
+	shell->payload.program = (char *)"sh";
+	shell->args[0] = (char *)"-c";
+	shell->args[1] = (char *)line;
+	shell->payload.default_args = shell->args;
+	shell->payload.n_default_args = 2;
+	shell->code = (PB(ExitCode))INIT_OF(EXIT_CODE);
+	shell->code.code = expected;
+	shell->check = (PB(Check))INIT_OF(CHECK);
+	shell->check.form_case = SCHEDRIG__V1__CHECK__FORM_EXIT_CODE_EQ;
+	shell->check.exit_code_eq = &shell->code;
+	shell->checks[0] = &shell->check;
+	shell->payload.checks = shell->checks;
+	shell->payload.n_checks = 1;
+	shell->list[0] = &shell->payload;
+}
+
+static int run_payload(const char *cgroup)
+{
+	PB(CgroupRef) ref = INIT_OF(CGROUP_REF);
+	ref.name = (char *)cgroup;
+	OP(run, RunPayload, RUN_PAYLOAD, run_payload, .payload = (char *)"p", .cgroup = cgroup ? &ref : NULL);
+	PB(AgentResponse) *response = apply_good(&run);
+	int pid = response->ops_done->results[0]->pids[0];
+	pb_free(response);
+	return pid;
+}
+
+Test(agent, payload_exits_and_is_checked, .timeout = 30)
+{
+	struct shell shell;
+	begin();
+	shell_init(&shell, "grep ^0:: /proc/self/cgroup; echo oh >&2; exit 3", 0);
+	scenario(shell.list, 1);
+	add_cgroup("p");
+	run_payload("p");
+	OP(wait, WaitPayload, WAIT_PAYLOAD, wait_payload, .name = (char *)"p");
+	PB(AgentResponse) *response = apply_good(&wait);
+	const PB(PayloadReport) *report = response->ops_done->results[0]->payload;
+	cr_assert_str_eq(report->exit, "exited 3");
+	cr_assert_eq(report->exit_code, 3);
+	cr_assert(!report->ended_by_us);
+	cr_assert_eq(report->n_failed_checks, 1);
+	cr_assert_str_eq(report->stderr_tail, "oh\n");
+	/* What it saw first was its own cgroup already. */
+	cr_assert_not_null(strstr(report->stdout_tail, "/schedrig/p\n"), "%s", report->stdout_tail);
+	pb_free(response);
+	apply_bad(&wait, SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_NOT_FOUND, "it ran");
+	finish();
+}
+
+static bool gone(int pid)
+{
+	return kill(pid, 0) < 0 && errno == ESRCH;
+}
+
+Test(agent, payload_cannot_escape, .timeout = 30)
+{
+	struct shell shell;
+	char file[] = "/tmp/schedrig-pid-XXXXXX", line[256], text[32] = "";
+	begin();
+	int fd = mkstemp(file);
+	cr_assert_geq(fd, 0);
+	/* A daemon: new session, parent gone. */
+	snprintf(line, sizeof(line), "setsid sh -c 'echo $$ >%s; exec sleep 1000' & sleep 1000", file);
+	shell_init(&shell, line, 0);
+	scenario(shell.list, 1);
+	add_cgroup("p");
+	int pid = run_payload("p");
+	for (uint64_t until = clock_deadline_ns(10 * NS_PER_S); !text[0] && clock_left_ns(until);)
+		(void)!pread(fd, text, sizeof(text) - 1, 0);
+	int daemon = atoi(text);
+	cr_assert_gt(daemon, 0);
+	OP(kill_op, KillPayload, KILL_PAYLOAD, kill_payload, .name = (char *)"p");
+	PB(AgentResponse) *response = apply_good(&kill_op);
+	cr_assert_str_eq(response->ops_done->results[0]->payload->exit, "signal 9 (killed by schedrig)");
+	cr_assert(response->ops_done->results[0]->payload->ended_by_us);
+	pb_free(response);
+	cr_assert(gone(pid));
+	cr_assert(gone(daemon), "the daemon lives");
+	close(fd);
+	unlink(file);
+	finish();
+}
+
+Test(agent, payload_names, .timeout = 30)
+{
+	struct shell shell;
+	begin();
+	shell_init(&shell, "sleep 1000", 0);
+	scenario(shell.list, 1);
+	add_cgroup("a");
+	add_cgroup("b");
+	run_payload("a");
+	run_payload("b");
+	PB(CgroupRef) ref = INIT_OF(CGROUP_REF);
+	ref.name = (char *)"a";
+	OP(again, RunPayload, RUN_PAYLOAD, run_payload, .payload = (char *)"p", .cgroup = &ref);
+	apply_bad(&again, SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_ALREADY_EXISTS, "`a`");
+	OP(kill_op, KillPayload, KILL_PAYLOAD, kill_payload, .name = (char *)"p");
+	apply_bad(&kill_op, SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_AMBIGUOUS, "2 live copies");
+	PB(Duration) soon = INIT_OF(DURATION);
+	soon.ns = 20 * NS_PER_MS;
+	OP(wait, WaitPayload, WAIT_PAYLOAD, wait_payload, .name = (char *)"p", .cgroup = &ref,
+		.timeout = &soon);
+	apply_bad(&wait, SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_TIMEOUT, "goes on");
+	/* What nobody ended is drained. */
+	PB(AgentResponse) *ended = end(SCHEDRIG__V1__AGENT_REQUEST__KIND_END_STEP);
+	cr_assert_eq(ended->teardown->n_payloads, 2);
+	cr_assert_str_eq(ended->teardown->payloads[0]->cgroup, "b", "newest first");
+	pb_free(ended);
+	shell.payload.program = (char *)"no-such-program";
+	pb_free(end(SCHEDRIG__V1__AGENT_REQUEST__KIND_END_SCENARIO));
+	scenario(shell.list, 1);
+	OP(missing, RunPayload, RUN_PAYLOAD, run_payload, .payload = (char *)"p");
+	apply_bad(&missing, SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_NOT_FOUND, "no-such-program");
+	finish();
+}
+
+Test(agent, a_wait_does_not_block_others_and_can_be_cancelled, .timeout = 30)
+{
+	struct shell shell;
+	begin();
+	shell_init(&shell, "sleep 1000", 0);
+	scenario(shell.list, 1);
+	run_payload(NULL);
+	OP(wait, WaitPayload, WAIT_PAYLOAD, wait_payload, .name = (char *)"p");
+	PB(Op) * ops[] = {&wait};
+	uint64_t waiting = send_ops(SCHEDRIG__V1__SCOPE__SCOPE_STEP, 1, ops, 1);
+	OP(add, AddCgroup, ADD_CGROUP, add_cgroup, .name = (char *)"x");
+	ops[0] = &add;
+	PB(AgentResponse) *response =
+		peer_receive(&peer, send_ops(SCHEDRIG__V1__SCOPE__SCOPE_ADHOC, 0, ops, 1));
+	cr_assert_null(response->ops_done->results[0]->error);
+	pb_free(response);
+	pb_free(end(SCHEDRIG__V1__AGENT_REQUEST__KIND_END_ADHOC));
+
+	PB(AgentRequest) request = INIT_OF(AGENT_REQUEST);
+	PB(CancelOps) cancel = INIT_OF(CANCEL_OPS);
+	cancel.request_seq = waiting;
+	request.kind_case = SCHEDRIG__V1__AGENT_REQUEST__KIND_CANCEL_OPS;
+	request.cancel_ops = &cancel;
+	uint64_t cancelling = peer_send(&peer, &request);
+	/* The two answers come in either order. */
+	bool answered[2] = {false, false};
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t seq;
+		response = peer_receive_any(&peer, &seq);
+		answered[seq == waiting] = true;
+		if (seq == waiting) {
+			cr_assert_eq(
+				(int)response->error->code, SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_CANCELLED);
+			cr_assert_eq((int)response->ops_done->results[0]->error->code,
+				SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_CANCELLED);
+		} else {
+			cr_assert_eq(seq, cancelling);
+		}
+		pb_free(response);
+	}
+	cr_assert(answered[0] && answered[1]);
+	finish();
+}
+
+Test(agent, loops_against_its_own_clock, .timeout = 30)
+{
+	begin();
+	scenario(NULL, 0);
+	add_cgroup("l");
+	OP(freeze, FreezeCgroup, FREEZE_CGROUP, freeze_cgroup, .cgroup = (char *)"l");
+	OP(thaw, UnfreezeCgroup, UNFREEZE_CGROUP, unfreeze_cgroup, .cgroup = (char *)"l");
+	PB(AgentRequest) request = INIT_OF(AGENT_REQUEST);
+	PB(LoopOps) loop = INIT_OF(LOOP_OPS);
+	PB(PlacedOp) first = INIT_OF(PLACED_OP), second = INIT_OF(PLACED_OP), *list[] = {&first, &second};
+	PB(Duration) interval = INIT_OF(DURATION), length = INIT_OF(DURATION);
+	first.op = &freeze;
+	second.op = &thaw;
+	interval.ns = 5 * NS_PER_MS;
+	length.ns = 500 * NS_PER_MS;
+	loop.scope = SCHEDRIG__V1__SCOPE__SCOPE_STEP;
+	loop.phase = 1;
+	loop.ops = list;
+	loop.n_ops = 2;
+	loop.interval = &interval;
+	loop.length = &length;
+	request.kind_case = SCHEDRIG__V1__AGENT_REQUEST__KIND_LOOP_OPS;
+	request.loop_ops = &loop;
+	PB(AgentResponse) *response = peer_call(&peer, &request);
+	const PB(OpsDone) *done = response->ops_done;
+	cr_assert_eq(done->passes + done->late_passes, 100, "%u + %u", done->passes, done->late_passes);
+	cr_assert_geq(done->end_ns - done->begin_ns, 500 * NS_PER_MS);
+	cr_assert_eq(done->n_results + done->dropped, 2 * done->passes);
+	for (size_t i = 0; i < done->n_results; i++) {
+		cr_assert_null(done->results[i]->error);
+		/* Times are absolute: a pass never begins before its own. */
+		cr_assert_geq(
+			done->results[i]->begin_ns - done->begin_ns, done->results[i]->pass * interval.ns);
+	}
+	cr_assert_eq(done->results[done->n_results - 1]->pass, done->passes - 1);
+	pb_free(response);
+	finish();
+}
+
+Test(agent, a_lost_link_ends_everything, .timeout = 30)
+{
+	struct shell shell;
+	begin();
+	shell_init(&shell, "sleep 1000", 0);
+	scenario(shell.list, 1);
+	add_cgroup("a");
+	pb_free(spawn("a", NULL, 2));
+	int pid = run_payload("a");
+	OP(wait, WaitPayload, WAIT_PAYLOAD, wait_payload, .name = (char *)"p");
+	PB(Op) * ops[] = {&wait};
+	send_ops(SCHEDRIG__V1__SCOPE__SCOPE_STEP, 1, ops, 1);
+	cr_assert_eq(peer_stop(&peer), 0);
+	cr_assert(gone(pid));
+}
+
+Test(agent, a_killed_agent_leaves_no_process, .timeout = 30)
+{
+	struct shell shell;
+	begin();
+	shell_init(&shell, "setsid sleep 1000 & sleep 1000", 0);
+	scenario(shell.list, 1);
+	add_cgroup("a");
+	pb_free(spawn("a", NULL, 2));
+	run_payload("a");
+	char command[1200];
+	kill(peer.pid, SIGKILL);
+	/* The kernel's notification is not at hand here: look until the cgroup is empty. */
+	snprintf(command, sizeof(command),
+		"for i in $(seq 500); do [ -s %s/schedrig/a/cgroup.procs ] || exit 0; "
+		"[ -z \"$(cat %s/schedrig/a/cgroup.procs)\" ] && exit 0; sleep 0.02; done; exit 1",
+		peer.cgroup, peer.cgroup);
+	cr_assert_eq(system(command), 0, "processes outlive the agent");
+	snprintf(command, sizeof(command), "rmdir %s/schedrig/a %s/schedrig", peer.cgroup, peer.cgroup);
+	cr_assert_eq(system(command), 0);
+	cr_assert_eq(WTERMSIG(peer_stop(&peer)), SIGKILL);
+}
