@@ -45,6 +45,8 @@ SCOPE_GUARD(struct link *, link_free, link_free)
 
 /* Loop thread: told to agents that connect from now on (link_config.speed_percent). */
 void link_set_speed(struct link *link, unsigned percent);
+/* (any thread) 100 when nobody has said anything. */
+unsigned link_speed_percent(struct link *link);
 
 /* Loop thread: the agent connected; takes fd over. A second connection replaces the first. */
 void link_accept(struct link *link, int fd);
@@ -55,6 +57,9 @@ void link_accept(struct link *link, int fd);
  * set on success only. Free it with pb_free(). ERR_TIMEOUT, ERR_AGENT_LOST, ERR_CANCELLED (link_cancel). */
 int link_call(struct link *link, const Schedrig__V1__AgentRequest *request, uint64_t deadline_ns,
 	Schedrig__V1__AgentResponse **ret_response, struct err *err) must_check;
+/* (any thread) Sends a request whose answer nobody waits for (CancelOps while a call blocks). 0 says that it
+ * is queued, no more. */
+int link_notify(struct link *link, const Schedrig__V1__AgentRequest *request, struct err *err) must_check;
 /* (any thread) Makes every call in flight, and until link_resume() every later one, fail with this error: the
  * guest is gone, say. */
 void link_cancel(struct link *link, const struct err *why);
