@@ -17,5 +17,10 @@
 void *pb_unpack(const ProtobufCMessageDescriptor *type, const void *bytes, size_t length);
 /* Takes NULL. */
 void pb_free(void *message);
+/* For __attribute__((cleanup)): `message` is the address of a pointer to a message. */
+static inline void pb_free_p(void *message)
+{
+	pb_free(*(void **)message);
+}
 
 #endif

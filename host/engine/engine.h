@@ -66,8 +66,8 @@ int engine_apply(struct engine *engine, const Schedrig__V1__ApplyRequest *reques
 /* Removes what Apply made; blocks. */
 int engine_end_adhoc(struct engine *engine, struct err *err) must_check;
 
-/* Keeps registers and run queues of a guest that has come to its end, as a snapshot of that name, in the store and the run
- * directory. Any thread but the loop's; what cannot be read is said in the snapshot. */
+/* Keeps registers and run queues of a guest that has come to its end, as a snapshot of that name, in the
+ * store and the run directory. Any thread but the loop's; what cannot be read is said in the snapshot. */
 struct freeze;
 void engine_capture_end(struct engine *engine, const struct freeze *freeze, const char *name);
 

@@ -5,12 +5,9 @@
 #define HOST_ENGINE_NAMES_H
 
 #include "common/cpuset.h"
+#include "host/engine/hash.h"
 
 #include <stdbool.h>
-
-/* An entry that finds no memory is left out, and noticed; it must not end the process. */
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
 
 enum name_owner { NAME_STEP, NAME_BACKDROP };
 

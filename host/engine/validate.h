@@ -27,8 +27,8 @@ struct check {
 	bool names_only;      /* a loop's second pass: all but names was checked in the first */
 	bool strict, adhoc;   /* adhoc: what exists is not known here */
 	bool in_loop, backdrop;
-	int step;         /* -1: backdrop, ad-hoc */
-	size_t cgroups;   /* definitions and AddCgroup ops */
+	int step;       /* -1: backdrop, ad-hoc */
+	size_t cgroups; /* definitions and AddCgroup ops */
 	uint32_t workers_default;
 	struct names names;
 };

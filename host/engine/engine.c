@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The engine's life, what may interrupt a run, ops outside of a scenario (see engine.h). */
+#include "common/clock.h"
+#include "common/log.h"
+#include "host/engine/engine_internal.h"
+#include "host/engine/validate.h"
+#include "host/link/link.h"
+#include "host/snapshot/capture.h"
+#include "proto/pb.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* A teardown in the guest: workers get 5 s together, then everything is killed and removed. */
+#define TEARDOWN_NS (60 * NS_PER_S)
+
+struct engine *engine_new(const struct engine_config *config, struct err *err)
+{
+	struct engine *engine = calloc(1, sizeof(*engine));
+	pthread_condattr_t attr;
+	if (!engine || pthread_condattr_init(&attr)) {
+		free(engine);
+		err_set_os(err, ERR_HOST, ENOMEM, "cannot set up the engine");
+		return NULL;
+	}
+	engine->config = *config;
+	pthread_mutex_init(&engine->lock, NULL);
+	pthread_mutex_init(&engine->event_lock, NULL);
+	pthread_mutex_init(&engine->store_lock, NULL);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&engine->changed, &attr);
+	pthread_condattr_destroy(&attr);
+	if (config->run_dir) {
+		engine->record = record_open(config->run_dir, err);
+		if (!engine->record) {
+			engine_free(engine);
+			return NULL;
+		}
+	}
+	return engine;
+}
+
+void engine_free(struct engine *engine)
+{
+	if (!engine)
+		return;
+	assert(!engine->running && !engine->applying);
+	record_close(engine->record);
+	snapshot_layout_free(engine->layout);
+	read_tags_free(&engine->adhoc_tags);
+	pthread_cond_destroy(&engine->changed);
+	pthread_mutex_destroy(&engine->store_lock);
+	pthread_mutex_destroy(&engine->event_lock);
+	pthread_mutex_destroy(&engine->lock);
+	free(engine);
+}
+
+void engine_cancel(struct engine *engine, const char *why)
+{
+	pthread_mutex_lock(&engine->lock);
+	bool running = engine->running;
+	if (running && !engine->cancelled) {
+		engine->cancelled = true;
+		snprintf(engine->cancel_why, sizeof(engine->cancel_why), "%s",
+			why && *why ? why : "cancelled");
+		pthread_cond_broadcast(&engine->changed);
+	}
+	pthread_mutex_unlock(&engine->lock);
+	if (!running)
+		return;
+	/* What the agent is at ends early; teardown comes from the run itself. */
+	Schedrig__V1__AgentRequest request = SCHEDRIG__V1__AGENT_REQUEST__INIT;
+	Schedrig__V1__CancelOps cancel = SCHEDRIG__V1__CANCEL_OPS__INIT;
+	request.kind_case = SCHEDRIG__V1__AGENT_REQUEST__KIND_CANCEL_OPS;
+	request.cancel_ops = &cancel;
+	int r = link_notify(engine->config.link, &request, NULL);
+	(void)r; /* not connected: then nothing is in flight either */
+}
+
+void engine_guest_lost(struct engine *engine, const struct err *why)
+{
+	SCOPE_LOCK(&engine->lock);
+	if (engine->lost.code == ERR_NONE) {
+		engine->lost = *why;
+		if (engine->lost.code == ERR_NONE)
+			err_set(&engine->lost, ERR_GUEST_CRASHED, "the guest is gone");
+	}
+	pthread_cond_broadcast(&engine->changed);
+}
+
+bool engine_running(struct engine *engine, char *buffer, size_t size)
+{
+	SCOPE_LOCK(&engine->lock);
+	if (engine->running)
+		snprintf(buffer, size, "%s", engine->name);
+	return engine->running;
+}
+
+Schedrig__V1__Error *error_message(const struct err *err)
+{
+	Schedrig__V1__Error *error = malloc(sizeof(*error));
+	if (!error)
+		return NULL;
+	link_error_to_wire(err, error);
+	error->message = strdup(err->message);
+	error->place = strdup(err->place);
+	error->reason = strdup(err->reason);
+	if (error->message && error->place && error->reason)
+		return error;
+	free(error->message);
+	free(error->place);
+	free(error->reason);
+	free(error);
+	return NULL;
+}
+
+static int begin_adhoc(struct engine *engine, struct err *err)
+{
+	SCOPE_LOCK(&engine->lock);
+	if (engine->lost.code != ERR_NONE) {
+		*err = engine->lost;
+		return err_errno(err->code);
+	}
+	if (engine->applying)
+		return err_set(err, ERR_BUSY,
+			"other ops outside of a scenario are being applied: try again when they are done");
+	engine->applying = true;
+	return 0;
+}
+
+static void end_adhoc(struct engine *engine)
+{
+	SCOPE_LOCK(&engine->lock);
+	engine->applying = false;
+}
+
+static int apply_adhoc(struct engine *engine, const Schedrig__V1__ApplyRequest *request,
+	struct result_list *results, struct err *err)
+{
+	_cleanup_free_ struct planned_op *ops = calloc(request->n_ops + 1, sizeof(*ops));
+	if (!ops)
+		return err_set_os(err, ERR_HOST, ENOMEM, "cannot apply the ops");
+	for (size_t i = 0; i < request->n_ops; i++) {
+		ops[i].op = request->ops[i];
+		snprintf(ops[i].place, sizeof(ops[i].place), "ops[%zu]", i);
+	}
+	struct op_context context = {.engine = engine,
+		.scope = SCHEDRIG__V1__SCOPE__SCOPE_ADHOC,
+		.wait_ns = 30 * NS_PER_S,
+		.tags = &engine->adhoc_tags,
+		.results = results,
+		.payloads = request->payloads,
+		.n_payloads = request->n_payloads};
+	pthread_mutex_lock(&engine->event_lock);
+	context.phase = engine->phase;
+	pthread_mutex_unlock(&engine->event_lock);
+	return ops_apply(&context, ops, request->n_ops, err);
+}
+
+int engine_apply(struct engine *engine, const Schedrig__V1__ApplyRequest *request,
+	Schedrig__V1__ApplyResponse **ret, struct err *err)
+{
+	Schedrig__V1__ApplyResponse *response = malloc(sizeof(*response));
+	if (!response)
+		return err_set_os(err, ERR_HOST, ENOMEM, "cannot apply the ops");
+	schedrig__v1__apply_response__init(response);
+	int r = check_adhoc(request, engine->config.layout, engine->config.staged, err);
+	if (r == 0)
+		r = begin_adhoc(engine, err);
+	if (r == 0) {
+		struct result_list results = {0};
+		r = apply_adhoc(engine, request, &results, err);
+		if (r < 0)
+			engine_explain_loss(engine, err);
+		response->results = results.result;
+		response->n_results = results.n;
+		end_adhoc(engine);
+	}
+	*ret = response;
+	return r < 0 ? err_errno(err->code) : 0;
+}
+
+int engine_end_adhoc(struct engine *engine, struct err *err)
+{
+	int r = begin_adhoc(engine, err);
+	if (r < 0)
+		return r;
+	Schedrig__V1__AgentRequest request = SCHEDRIG__V1__AGENT_REQUEST__INIT;
+	Schedrig__V1__EndAdhoc end = SCHEDRIG__V1__END_ADHOC__INIT;
+	request.kind_case = SCHEDRIG__V1__AGENT_REQUEST__KIND_END_ADHOC;
+	request.end_adhoc = &end;
+	Schedrig__V1__AgentResponse *response = NULL;
+	r = agent_call(engine, &request, TEARDOWN_NS, &response, err);
+	for (size_t i = 0; response && response->kind_case == SCHEDRIG__V1__AGENT_RESPONSE__KIND_TEARDOWN &&
+			   i < response->teardown->n_errors;
+		i++)
+		engine_warning(engine, "clean-up: %s", response->teardown->errors[i]->message);
+	pb_free(response);
+	read_tags_free(&engine->adhoc_tags);
+	end_adhoc(engine);
+	return r;
+}

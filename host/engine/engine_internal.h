@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Inside of host/engine: the engine, one run, one list of ops. Fields say who touches them: [lock] any thread
+ * under engine.lock, [event_lock] under engine.event_lock, [run] the thread of the run only. */
+#ifndef HOST_ENGINE_ENGINE_INTERNAL_H
+#define HOST_ENGINE_ENGINE_INTERNAL_H
+
+#include "host/engine/engine.h"
+#include "host/engine/hash.h"
+#include "host/engine/hold.h"
+#include "host/engine/record.h"
+#include "schedrig/v1/agent.pb-c.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct snapshot_layout;
+
+struct engine {
+	struct engine_config config;
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* CLOCK_MONOTONIC; cancelled or lost */
+	bool running;           /* [lock] */
+	bool applying;          /* [lock] an Apply is at work */
+	char name[129];         /* [lock] of what runs */
+	bool cancelled;         /* [lock] the running scenario */
+	char cancel_why[200];   /* [lock] */
+	struct err lost;        /* [lock] code set: the guest is gone */
+
+	/* Since the engine was made; written by whoever froze. Nothing is ordered by them. */
+	atomic_uint_least64_t frozen_ns;
+	atomic_uint freezes;
+
+	pthread_mutex_t event_lock; /* never taken inside of lock */
+	uint64_t next_seq;          /* [event_lock] */
+	uint64_t clock_begin_ns;    /* [event_lock] scenario's clock in host time, 0: not started */
+	uint64_t clock_frozen_ns;   /* [event_lock] frozen_ns when it started */
+	uint32_t phase;             /* [event_lock] */
+	struct record *record;      /* [event_lock] of the controller's life; NULL: nowhere */
+	struct record *run_record;  /* [event_lock] of the running scenario; may be the same */
+	unsigned runs;              /* [lock] begun so far */
+
+	pthread_mutex_t store_lock;     /* config.snapshots, layout */
+	struct snapshot_layout *layout; /* [store_lock] made on first use */
+
+	struct read_tag *adhoc_tags; /* [lock] held by `applying` */
+};
+
+/* What a read saw last under a tag. */
+struct read_tag {
+	char *tag;
+	uint64_t value;
+	unsigned width_bytes;
+	UT_hash_handle hh;
+};
+void read_tags_free(struct read_tag **tags);
+int read_tags_set(struct read_tag **tags, const char *tag, uint64_t value, unsigned width_bytes,
+	struct err *err) must_check;
+
+/* events.c: number, stamp, write down, hand on. */
+void engine_progress(struct engine *engine, const char *fmt, ...) printf_like(2, 3);
+void engine_warning(struct engine *engine, const char *fmt, ...) printf_like(2, 3);
+void engine_clock_start(struct engine *engine);
+void engine_clock_stop(struct engine *engine);
+/* Scenario time: host time since the clock started without freezes. */
+uint64_t engine_scenario_ns(struct engine *engine);
+void engine_phase_set(struct engine *engine, uint32_t phase);
+/* Adds a freeze's time. */
+void engine_account_freeze(struct engine *engine, uint64_t frozen_ns);
+
+/* What ends a hold. */
+enum engine_wait { ENGINE_WAIT_TIME = 1, ENGINE_WAIT_CANCEL, ENGINE_WAIT_LOST };
+/* Waits until that scenario time. */
+enum engine_wait engine_wait_until(struct engine *engine, uint64_t scenario_ns);
+/* Positive enum as above without waiting; 0: nothing has happened. */
+int engine_interrupted(struct engine *engine);
+/* After the agent's connection went away: waits a moment for the guest's end, which says more. */
+void engine_explain_loss(struct engine *engine, struct err *err);
+
+/* A growing list of op results; the list owns them. */
+struct result_list {
+	Schedrig__V1__OpResult **result;
+	size_t n, size;
+};
+int result_list_add(struct result_list *list, Schedrig__V1__OpResult *result) must_check;
+void result_list_deinit(struct result_list *list);
+
+/* Where a list of ops is applied. */
+struct op_context {
+	struct engine *engine;
+	Schedrig__V1__Scope scope;
+	uint32_t phase, pass;
+	uint64_t wait_ns; /* for a WaitPayload that names no timeout: what is left of the scenario */
+	struct read_tag **tags;
+	struct result_list *results;
+	Schedrig__V1__Payload **payloads; /* ad-hoc */
+	size_t n_payloads;
+	bool quiet; /* no OpDone events */
+};
+
+/* One op and where it stands. Borrowed. */
+struct planned_op {
+	const Schedrig__V1__Op *op;
+	char place[96];
+};
+
+/* oplist.c: applies ops in order; results (also of the failed one) are added. The error has the op's place.
+ */
+int ops_apply(struct op_context *context, const struct planned_op *ops, size_t n, struct err *err) must_check;
+/* Lets the agent repeat guest ops until `length_ns` from now. */
+int ops_loop(struct op_context *context, const struct planned_op *ops, size_t n, uint64_t interval_ns,
+	uint64_t length_ns, uint32_t *ret_passes, uint32_t *ret_late, struct err *err) must_check;
+bool ops_all_guest(const struct planned_op *ops, size_t n);
+/* agent.c: one request with its host deadline; guest_ns: what the guest may take. */
+int agent_call(struct engine *engine, const Schedrig__V1__AgentRequest *request, uint64_t guest_ns,
+	Schedrig__V1__AgentResponse **ret, struct err *err) must_check;
+int agent_set_phase(struct engine *engine, uint32_t phase, struct err *err) must_check;
+/* Zeroes when it cannot be had. */
+Schedrig__V1__WorkerTotals agent_totals(struct engine *engine);
+
+/* host_ops.c: ops of the controller's side. n > 1: adjacent cold writes that land in one freeze. Fills the
+ * results (allocated, with place and kind set); the error is that of results[*ret_failed]. */
+int host_ops_apply(struct op_context *context, const struct planned_op *ops, size_t n,
+	Schedrig__V1__OpResult **results, size_t *ret_failed, struct err *err) must_check;
+
+/* One run. All [run]. */
+struct run {
+	struct engine *engine;
+	const Schedrig__V1__Scenario *scenario;
+	const char *name;
+	Schedrig__V1__RunResult *result;
+	struct result_list ops;
+	struct read_tag *tags;
+	uint64_t budget_ns;
+	bool stop; /* no further step */
+};
+/* A finding; copies everything. Out of memory drops it. */
+Schedrig__V1__VerdictPart *run_find(struct run *run, Schedrig__V1__VerdictKind verdict, const char *kind,
+	const char *place, uint32_t phase, const char *fmt, ...) printf_like(6, 7);
+void run_note(struct run *run, const char *text);
+/* A failure that ends the scenario: becomes the finding that fits (op_error, guest_crash, cancelled). */
+void run_fail(struct run *run, const struct err *err, uint32_t phase);
+/* step.c */
+void run_step(struct run *run, size_t index);
+/* Takes what a teardown brought: workers, payloads, errors. */
+void run_take_teardown(struct run *run, Schedrig__V1__AgentResponse *response, uint32_t phase);
+/* verdict.c: judges the assertions and closes the verdict. */
+void run_judge(struct run *run);
+Schedrig__V1__Error *error_message(const struct err *err);
+
+#endif

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Events: numbered, stamped, written down, handed on, in one order for everybody; and the scenario's clock.
+ * Any thread. */
+#include "common/clock.h"
+#include "host/engine/engine_internal.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+
+/* With event_lock held. */
+static uint64_t scenario_now(const struct engine *engine, uint64_t now_ns)
+{
+	if (!engine->clock_begin_ns)
+		return 0;
+	uint64_t frozen =
+		atomic_load_explicit(&engine->frozen_ns, memory_order_relaxed) - engine->clock_frozen_ns;
+	uint64_t passed = now_ns - engine->clock_begin_ns;
+	return passed > frozen ? passed - frozen : 0;
+}
+
+void engine_emit(struct engine *engine, Schedrig__V1__Event *event)
+{
+	SCOPE_LOCK(&engine->event_lock);
+	event->seq = ++engine->next_seq;
+	event->time_ns = clock_now_ns();
+	event->scenario_ns = scenario_now(engine, event->time_ns);
+	event->phase = engine->phase;
+	if (engine->run_record)
+		record_event(engine->run_record, event);
+	else if (engine->record)
+		record_event(engine->record, event);
+	if (engine->config.event)
+		engine->config.event(event, engine->config.arg);
+}
+
+static void emit_line(struct engine *engine, bool warning, const char *fmt, va_list args)
+{
+	Schedrig__V1__Event event = SCHEDRIG__V1__EVENT__INIT;
+	Schedrig__V1__LogLine line = SCHEDRIG__V1__LOG_LINE__INIT;
+	char text[1024];
+	vsnprintf(text, sizeof(text), fmt, args);
+	line.text = text;
+	line.level = 4;
+	event.kind_case = warning ? SCHEDRIG__V1__EVENT__KIND_WARNING : SCHEDRIG__V1__EVENT__KIND_PROGRESS;
+	if (warning)
+		event.warning = &line;
+	else
+		event.progress = &line;
+	engine_emit(engine, &event);
+}
+
+void engine_progress(struct engine *engine, const char *fmt, ...)
+{
+	va_list args;
+	va_start(args, fmt);
+	emit_line(engine, false, fmt, args);
+	va_end(args);
+}
+
+void engine_warning(struct engine *engine, const char *fmt, ...)
+{
+	va_list args;
+	va_start(args, fmt);
+	emit_line(engine, true, fmt, args);
+	va_end(args);
+}
+
+void engine_clock_start(struct engine *engine)
+{
+	SCOPE_LOCK(&engine->event_lock);
+	engine->clock_begin_ns = clock_now_ns();
+	engine->clock_frozen_ns = atomic_load_explicit(&engine->frozen_ns, memory_order_relaxed);
+}
+
+void engine_clock_stop(struct engine *engine)
+{
+	SCOPE_LOCK(&engine->event_lock);
+	engine->clock_begin_ns = 0;
+	engine->phase = 0;
+}
+
+uint64_t engine_scenario_ns(struct engine *engine)
+{
+	SCOPE_LOCK(&engine->event_lock);
+	return scenario_now(engine, clock_now_ns());
+}
+
+void engine_phase_set(struct engine *engine, uint32_t phase)
+{
+	SCOPE_LOCK(&engine->event_lock);
+	engine->phase = phase;
+	if (engine->run_record)
+		record_sync(engine->run_record);
+}
+
+void engine_account_freeze(struct engine *engine, uint64_t frozen_ns)
+{
+	atomic_fetch_add_explicit(&engine->frozen_ns, frozen_ns, memory_order_relaxed);
+	atomic_fetch_add_explicit(&engine->freezes, 1, memory_order_relaxed);
+}
+
+/* With the lock held. */
+static int interrupted(const struct engine *engine)
+{
+	if (engine->lost.code != ERR_NONE)
+		return ENGINE_WAIT_LOST;
+	return engine->cancelled ? ENGINE_WAIT_CANCEL : 0;
+}
+
+int engine_interrupted(struct engine *engine)
+{
+	SCOPE_LOCK(&engine->lock);
+	return interrupted(engine);
+}
+
+enum engine_wait engine_wait_until(struct engine *engine, uint64_t scenario_ns)
+{
+	for (;;) {
+		/* A freeze during the wait moves its end: look again each time. */
+		uint64_t now = engine_scenario_ns(engine);
+		pthread_mutex_lock(&engine->lock);
+		int why = interrupted(engine);
+		if (!why && now < scenario_ns) {
+			struct timespec until = clock_timespec(clock_deadline_ns(scenario_ns - now));
+			pthread_cond_timedwait(&engine->changed, &engine->lock, &until);
+			why = interrupted(engine);
+		}
+		pthread_mutex_unlock(&engine->lock);
+		if (why)
+			return (enum engine_wait)why;
+		if (now >= scenario_ns)
+			return ENGINE_WAIT_TIME;
+	}
+}
+
+/* A guest that crashes takes its connection along a moment before the VM's exit is seen. */
+#define LOSS_WAIT_NS (5 * NS_PER_S)
+
+void engine_explain_loss(struct engine *engine, struct err *err)
+{
+	if (err->code != ERR_AGENT_LOST && err->code != ERR_CANCELLED)
+		return;
+	struct timespec until = clock_timespec(clock_deadline_ns(LOSS_WAIT_NS));
+	SCOPE_LOCK(&engine->lock);
+	while (engine->lost.code == ERR_NONE && !engine->cancelled && err->code == ERR_AGENT_LOST)
+		if (pthread_cond_timedwait(&engine->changed, &engine->lock, &until) == ETIMEDOUT)
+			break;
+	if (engine->lost.code != ERR_NONE)
+		*err = engine->lost;
+}
