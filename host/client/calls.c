@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR BSD-2-Clause */
+/* The blocking calls (see schedrig.h): start a request, process until its answer is there. */
+#include "host/client/schedrig.h"
+
+#include <stddef.h>
+#include <time.h>
+
+/* One blocking call in flight; on the caller's stack. */
+struct call {
+	bool done, stopped, stoppable; /* stoppable: the event function's word ends it */
+	struct err err;
+	Schedrig__V1__Response *response;
+	schedrig_event_fn event;
+	void *arg;
+};
+
+static void on_done(const struct err *err, Schedrig__V1__Response *response, void *arg)
+{
+	struct call *call = arg;
+	call->done = true;
+	call->err = *err;
+	call->response = response;
+}
+
+static int on_event(const Schedrig__V1__Event *event, void *arg)
+{
+	struct call *call = arg;
+	if (!call->stopped && call->event(event, call->arg) != 0)
+		call->stopped = true;
+	return 0;
+}
+
+/* Sends the request and takes the member `wanted` out of its answer (ret may be NULL: not wanted). */
+static int call_and_take(struct schedrig *schedrig, const Schedrig__V1__Request *request, struct call *call,
+	Schedrig__V1__Response__KindCase wanted, void **ret, struct err *err)
+{
+	uint64_t id;
+	int r = schedrig_start(schedrig, request, call->event ? on_event : NULL, on_done, call, &id, err);
+	if (r < 0)
+		return r;
+	/* The end of the connection makes the call, too; err stays empty for interruptions. */
+	while (!call->done && !(call->stoppable && call->stopped) && call->err.code == ERR_NONE)
+		(void)!schedrig_wait(schedrig, -1, &call->err);
+	if (!call->done)
+		schedrig_forget(schedrig, id); /* `call` is about to end */
+	Schedrig__V1__Response *response = call->response;
+	void *found = NULL;
+	if (response && response->kind_case == wanted && wanted != SCHEDRIG__V1__RESPONSE__KIND__NOT_SET) {
+		found = response->info; /* members of a oneof share their place */
+		response->info = NULL;
+		response->kind_case = SCHEDRIG__V1__RESPONSE__KIND__NOT_SET;
+	}
+	schedrig_free_message(response);
+	if (call->err.code == ERR_NONE && ret && !found)
+		err_set(&call->err, ERR_INTERNAL, "the controller's answer does not fit the request");
+	if (ret)
+		*ret = found;
+	else
+		schedrig_free_message(found);
+	if (call->err.code == ERR_NONE)
+		return 0;
+	if (err)
+		*err = call->err;
+	return err_errno(call->err.code);
+}
+
+int schedrig_info(struct schedrig *schedrig, Schedrig__V1__Info **ret, struct err *err)
+{
+	Schedrig__V1__InfoRequest info = SCHEDRIG__V1__INFO_REQUEST__INIT;
+	Schedrig__V1__Request request = SCHEDRIG__V1__REQUEST__INIT;
+	struct call call = {0};
+	void *found = NULL;
+	request.kind_case = SCHEDRIG__V1__REQUEST__KIND_INFO;
+	request.info = &info;
+	int r = call_and_take(schedrig, &request, &call, SCHEDRIG__V1__RESPONSE__KIND_INFO, &found, err);
+	if (r == 0)
+		*ret = found;
+	return r;
+}
+
+int schedrig_validate(struct schedrig *schedrig, const Schedrig__V1__Scenario *scenario,
+	Schedrig__V1__ValidateResponse **ret, struct err *err)
+{
+	Schedrig__V1__ValidateRequest validate = SCHEDRIG__V1__VALIDATE_REQUEST__INIT;
+	Schedrig__V1__Request request = SCHEDRIG__V1__REQUEST__INIT;
+	struct call call = {0};
+	void *found = NULL;
+	validate.scenario = (Schedrig__V1__Scenario *)scenario;
+	request.kind_case = SCHEDRIG__V1__REQUEST__KIND_VALIDATE;
+	request.validate = &validate;
+	int r = call_and_take(schedrig, &request, &call, SCHEDRIG__V1__RESPONSE__KIND_VALIDATED, &found, err);
+	if (r == 0)
+		*ret = found;
+	else
+		schedrig_free_message(found);
+	return r;
+}
+
+int schedrig_submit(struct schedrig *schedrig, const Schedrig__V1__Scenario *scenario,
+	const struct schedrig_submit_options *options, Schedrig__V1__RunResult **ret, struct err *err)
+{
+	static const struct schedrig_submit_options none;
+	const struct schedrig_submit_options *use = options ? options : &none;
+	Schedrig__V1__SubmitRequest submit = SCHEDRIG__V1__SUBMIT_REQUEST__INIT;
+	Schedrig__V1__Request request = SCHEDRIG__V1__REQUEST__INIT;
+	Schedrig__V1__Duration deadline = SCHEDRIG__V1__DURATION__INIT;
+	struct call call = {.event = use->event, .arg = use->arg};
+	void *found = NULL;
+	submit.scenario = (Schedrig__V1__Scenario *)scenario;
+	submit.detach = use->detach;
+	submit.queue = use->queue;
+	deadline.ns = use->deadline_ns;
+	request.deadline = use->deadline_ns ? &deadline : NULL;
+	request.kind_case = SCHEDRIG__V1__REQUEST__KIND_SUBMIT;
+	request.submit = &submit;
+	int r = call_and_take(schedrig, &request, &call, SCHEDRIG__V1__RESPONSE__KIND_RESULT, &found, err);
+	if (r == 0)
+		*ret = found;
+	else
+		schedrig_free_message(found);
+	return r;
+}
+
+int schedrig_apply(struct schedrig *schedrig, const Schedrig__V1__ApplyRequest *apply, uint64_t deadline_ns,
+	Schedrig__V1__ApplyResponse **ret, struct err *err)
+{
+	Schedrig__V1__Request request = SCHEDRIG__V1__REQUEST__INIT;
+	Schedrig__V1__Duration deadline = SCHEDRIG__V1__DURATION__INIT;
+	struct call call = {0};
+	void *found = NULL;
+	deadline.ns = deadline_ns;
+	request.deadline = deadline_ns ? &deadline : NULL;
+	request.kind_case = SCHEDRIG__V1__REQUEST__KIND_APPLY;
+	request.apply = (Schedrig__V1__ApplyRequest *)apply;
+	int r = call_and_take(schedrig, &request, &call, SCHEDRIG__V1__RESPONSE__KIND_APPLIED, &found, err);
+	*ret = found;
+	return r;
+}
+
+int schedrig_end_adhoc(struct schedrig *schedrig, struct err *err)
+{
+	Schedrig__V1__EndAdhocRequest end = SCHEDRIG__V1__END_ADHOC_REQUEST__INIT;
+	Schedrig__V1__Request request = SCHEDRIG__V1__REQUEST__INIT;
+	struct call call = {0};
+	request.kind_case = SCHEDRIG__V1__REQUEST__KIND_END_ADHOC;
+	request.end_adhoc = &end;
+	return call_and_take(schedrig, &request, &call, SCHEDRIG__V1__RESPONSE__KIND__NOT_SET, NULL, err);
+}
+
+int schedrig_cancel(struct schedrig *schedrig, struct err *err)
+{
+	Schedrig__V1__CancelRequest cancel = SCHEDRIG__V1__CANCEL_REQUEST__INIT;
+	Schedrig__V1__Request request = SCHEDRIG__V1__REQUEST__INIT;
+	struct call call = {0};
+	request.kind_case = SCHEDRIG__V1__REQUEST__KIND_CANCEL;
+	request.cancel = &cancel;
+	return call_and_take(schedrig, &request, &call, SCHEDRIG__V1__RESPONSE__KIND__NOT_SET, NULL, err);
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int schedrig_shutdown(struct schedrig *schedrig, int timeout_ms, struct err *err)
+{
+	Schedrig__V1__ShutdownRequest end = SCHEDRIG__V1__SHUTDOWN_REQUEST__INIT;
+	Schedrig__V1__Request request = SCHEDRIG__V1__REQUEST__INIT;
+	struct call call = {0};
+	request.kind_case = SCHEDRIG__V1__REQUEST__KIND_SHUTDOWN;
+	request.shutdown = &end;
+	int r = call_and_take(schedrig, &request, &call, SCHEDRIG__V1__RESPONSE__KIND__NOT_SET, NULL, err);
+	if (r < 0)
+		return r;
+	/* The connection lives as long as the controller. */
+	int64_t until = now_ms() + timeout_ms;
+	for (;;) {
+		int64_t left = timeout_ms < 0 ? -1 : until - now_ms();
+		if (timeout_ms >= 0 && left <= 0)
+			return err_set(
+				err, ERR_TIMEOUT, "the controller has not ended within %d ms", timeout_ms);
+		struct err over = ERR_INIT;
+		r = schedrig_wait(schedrig, (int)left, &over);
+		if (r < 0 && over.code != ERR_NONE)
+			return 0;
+	}
+}
+
+int schedrig_events(
+	struct schedrig *schedrig, uint64_t from_seq, schedrig_event_fn event, void *arg, struct err *err)
+{
+	Schedrig__V1__EventsRequest events = SCHEDRIG__V1__EVENTS_REQUEST__INIT;
+	Schedrig__V1__Request request = SCHEDRIG__V1__REQUEST__INIT;
+	struct call call = {.event = event, .arg = arg, .stoppable = true};
+	events.from_seq = from_seq;
+	request.kind_case = SCHEDRIG__V1__REQUEST__KIND_EVENTS;
+	request.events = &events;
+	return call_and_take(schedrig, &request, &call, SCHEDRIG__V1__RESPONSE__KIND__NOT_SET, NULL, err);
+}

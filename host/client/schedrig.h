@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: LGPL-2.1-only OR BSD-2-Clause */
+/* libschedrig: talking to a controller over its Unix socket.
+ *
+ *	struct err err;
+ *	struct schedrig *vm = schedrig_open("vm.sock", &err);
+ *	Schedrig__V1__RunResult *result;
+ *	if (vm && schedrig_submit(vm, scenario, NULL, &result, &err) == 0) ...
+ *	schedrig_free_message(result);
+ *	schedrig_close(vm);
+ *
+ * Messages are the generated ones of schedrig/v1/control.proto, which documents every field. Two ways to
+ *wait: the blocking calls, or schedrig_start() with schedrig_fd(), schedrig_wants() and schedrig_process() in
+ *an event loop of the caller's. No global state, no signals, no threads; a connection belongs to one thread
+ *at a time. Functions return 0 or a negative errno, with code and sentence in the caller's `struct err`
+ *(which may be NULL): the controller's own, or ERR_HOST when the connection is gone, ERR_INVALID_ARGUMENT for
+ *a path or request that cannot be, ERR_UNSUPPORTED for a controller of another protocol version. */
+#ifndef HOST_CLIENT_SCHEDRIG_H
+#define HOST_CLIENT_SCHEDRIG_H
+
+#include "common/err.h"
+#include "schedrig/v1/control.pb-c.h"
+#include "schedrig/v1/result.pb-c.h"
+#include "schedrig/v1/scenario.pb-c.h"
+
+#include <stdbool.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* One connection. */
+struct schedrig;
+
+/* Connects and exchanges Hello; waits at most 10 s for it. NULL on failure. */
+struct schedrig *schedrig_open(const char *path, struct err *err);
+/* Requests in flight are dropped without a call; the controller ends what was theirs. Takes NULL. */
+void schedrig_close(struct schedrig *schedrig);
+/* What the controller said of itself; valid until schedrig_close(). */
+const Schedrig__V1__Hello *schedrig_hello(const struct schedrig *schedrig);
+/* For every message that this library returned. Takes NULL. */
+void schedrig_free_message(void *message);
+
+/* ---- blocking calls. Not from within a callback. */
+
+/* An event arrived; valid during the call. Returns 0 to go on; anything else ends schedrig_events(), and is
+ * ignored elsewhere. */
+typedef int (*schedrig_event_fn)(const Schedrig__V1__Event *event, void *arg);
+
+/* All of Submit but the scenario. NULL stands for zeros. */
+struct schedrig_submit_options {
+	bool detach;             /* it goes on when this client goes away */
+	bool queue;              /* wait for a running one instead of ERR_BUSY */
+	uint64_t deadline_ns;    /* 0: none; then the scenario is cancelled */
+	schedrig_event_fn event; /* may be NULL */
+	void *arg;
+};
+
+int schedrig_info(struct schedrig *schedrig, Schedrig__V1__Info **ret, struct err *err) must_check;
+/* Mistakes in the scenario are in *ret and no failure. */
+int schedrig_validate(struct schedrig *schedrig, const Schedrig__V1__Scenario *scenario,
+	Schedrig__V1__ValidateResponse **ret, struct err *err) must_check;
+/* Runs it and waits for its verdict. An invalid one is ERR_INVALID_ARGUMENT with its first mistake and place.
+ */
+int schedrig_submit(struct schedrig *schedrig, const Schedrig__V1__Scenario *scenario,
+	const struct schedrig_submit_options *options, Schedrig__V1__RunResult **ret,
+	struct err *err) must_check;
+/* deadline_ns: 0 = the ops' own. On failure of an op *ret holds the results up to and with it, if any came.
+ */
+int schedrig_apply(struct schedrig *schedrig, const Schedrig__V1__ApplyRequest *apply, uint64_t deadline_ns,
+	Schedrig__V1__ApplyResponse **ret, struct err *err) must_check;
+/* Removes what Apply made. */
+int schedrig_end_adhoc(struct schedrig *schedrig, struct err *err) must_check;
+/* Ends the running scenario, whoever submitted it. */
+int schedrig_cancel(struct schedrig *schedrig, struct err *err) must_check;
+/* Ends the VM and the controller, and waits until it is gone (at most timeout_ms, -1: as long as it takes).
+ */
+int schedrig_shutdown(struct schedrig *schedrig, int timeout_ms, struct err *err) must_check;
+/* Events from number from_seq on (0: from now), until the callback returns non-zero (0 is returned) or the
+ * controller ends (ERR_HOST). A Gap event says how many were lost. */
+int schedrig_events(struct schedrig *schedrig, uint64_t from_seq, schedrig_event_fn event, void *arg,
+	struct err *err) must_check;
+
+/* ---- for event loops */
+
+/* The answer to a request, called from schedrig_process(): err->code is ERR_NONE on success. response is the
+ * callee's to free with schedrig_free_message(); NULL when none came (the connection ended). May call
+ * schedrig_start(). */
+typedef void (*schedrig_done_fn)(const struct err *err, Schedrig__V1__Response *response, void *arg);
+
+/* Queues a request; event may be NULL. ret_id (may be NULL) is its number on the wire. */
+int schedrig_start(struct schedrig *schedrig, const Schedrig__V1__Request *request, schedrig_event_fn event,
+	schedrig_done_fn done, void *arg, uint64_t *ret_id, struct err *err) must_check;
+/* No more calls for this request: its answer and events are thrown away. The controller goes on with it. */
+void schedrig_forget(struct schedrig *schedrig, uint64_t id);
+int schedrig_fd(const struct schedrig *schedrig);
+/* What to poll(2) the fd for: POLLIN, or POLLIN | POLLOUT. */
+short schedrig_wants(const struct schedrig *schedrig);
+/* Sends and receives what is possible without blocking and makes the calls due. Fails when the connection is
+ * over, after every request in flight has had its done(). */
+int schedrig_process(struct schedrig *schedrig, struct err *err) must_check;
+/* Waits for something to process, then does it. -ETIMEDOUT (err untouched) after timeout_ms; -1: for ever.
+ * -EINTR (err untouched) when a signal came. */
+int schedrig_wait(struct schedrig *schedrig, int timeout_ms, struct err *err) must_check;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The one list of control requests. X(UPPER, snake, WHERE, WHEN)
+ * WHERE: LOOP (answered at once) or WORKER (blocks: has a thread).
+ * WHEN: ANYTIME, or READY (waits for the guest, fails once it is gone). */
+#ifndef HOST_CONTROL_REQUEST_LIST_H
+#define HOST_CONTROL_REQUEST_LIST_H
+
+#define CONTROL_REQUEST_LIST(X)                                                                              \
+	X(INFO, info, LOOP, ANYTIME)                                                                         \
+	X(VALIDATE, validate, WORKER, ANYTIME)                                                               \
+	X(SUBMIT, submit, WORKER, READY)                                                                     \
+	X(APPLY, apply, WORKER, READY)                                                                       \
+	X(CANCEL, cancel, LOOP, ANYTIME)                                                                     \
+	X(SHUTDOWN, shutdown, LOOP, ANYTIME)                                                                 \
+	X(EVENTS, events, LOOP, ANYTIME)                                                                     \
+	X(END_ADHOC, end_adhoc, WORKER, READY)
+
+#endif
