@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <utlist.h>
@@ -98,6 +99,10 @@ struct control *control_new(const struct control_config *config, struct err *err
 		err_set_os(err, ERR_HOST, ENOMEM, "cannot set up the control socket");
 		return NULL;
 	}
+	/* libevent writes without MSG_NOSIGNAL: a client that goes away would take the process along. */
+	struct sigaction pipe;
+	if (sigaction(SIGPIPE, NULL, &pipe) == 0 && pipe.sa_handler == SIG_DFL)
+		signal(SIGPIPE, SIG_IGN);
 	control->config = *config;
 	control->loop = config->loop;
 	control->engine = config->engine;

@@ -48,7 +48,7 @@ struct control_config {
 
 /* Creates the socket (mode 0600) and listens. A socket that nobody listens on any more is replaced; one that
  * is in use is ERR_BUSY "another controller (pid N) is using ..."; a path that is something else is
- * ERR_ALREADY_EXISTS and stays untouched. */
+ * ERR_ALREADY_EXISTS and stays untouched. The process ignores SIGPIPE from now on. */
 struct control *control_new(const struct control_config *config, struct err *err) must_check;
 /* Closes every connection and removes the socket. Waits for threads that still run: control_stop() first, or
  * see to it that the engine's calls end (engine_guest_lost()) without the loop's help. */

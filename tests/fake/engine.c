@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Fake engine (see engine.h). Everything is under `lock`; events are made by the thread that calls. */
+#include "tests/fake/engine.h"
+
+#include "common/clock.h"
+#include "proto/pb.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct engine {
+	struct engine_config config;
+	pthread_mutex_t lock, event_lock;
+	pthread_cond_t changed;
+	bool released, scenario;
+	unsigned busy, runs;
+	uint64_t seq; /* under event_lock */
+	char cancelled[200];
+};
+
+struct engine *engine_new(const struct engine_config *config, struct err *err)
+{
+	struct engine *engine = calloc(1, sizeof(*engine));
+	engine->config = *config;
+	pthread_condattr_t attr;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&engine->changed, &attr);
+	pthread_mutex_init(&engine->lock, NULL);
+	pthread_mutex_init(&engine->event_lock, NULL);
+	return engine;
+}
+
+void engine_free(struct engine *engine)
+{
+	free(engine);
+}
+
+void engine_emit(struct engine *engine, Schedrig__V1__Event *event)
+{
+	SCOPE_LOCK(&engine->event_lock);
+	event->seq = ++engine->seq;
+	event->time_ns = clock_now_ns();
+	engine->config.event(event, engine->config.arg);
+}
+
+static char *copy(const char *text)
+{
+	return strdup(text ? text : "");
+}
+
+int engine_validate(const Schedrig__V1__Scenario *scenario, const struct cpu_layout *layout,
+	const char *const *staged, Schedrig__V1__ValidateResponse **ret, struct err *err)
+{
+	Schedrig__V1__ValidateResponse *response = calloc(1, sizeof(*response));
+	schedrig__v1__validate_response__init(response);
+	if (strcmp(scenario->name, "invalid") == 0) {
+		response->errors = calloc(2, sizeof(*response->errors));
+		for (unsigned i = 0; i < 2; i++) {
+			Schedrig__V1__Error *e = response->errors[response->n_errors++] =
+				calloc(1, sizeof(*e));
+			schedrig__v1__error__init(e);
+			e->code = SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_NOT_FOUND;
+			e->message = copy(i ? "second mistake" : "first mistake");
+			e->place = copy(i ? "steps[0].hold" : "steps[0].ops[0]");
+		}
+	}
+	*ret = response;
+	return 0;
+}
+
+/* Under lock: until released, or the scenario is cancelled. */
+static void wait_released(struct engine *engine, bool scenario)
+{
+	while (!engine->released && !(scenario && engine->cancelled[0]))
+		pthread_cond_wait(&engine->changed, &engine->lock);
+}
+
+static void set_busy(struct engine *engine, int by, bool scenario)
+{
+	SCOPE_LOCK(&engine->lock);
+	engine->busy += (unsigned)by;
+	if (scenario) {
+		engine->scenario = by > 0;
+		engine->runs += by > 0;
+		if (by > 0)
+			engine->cancelled[0] = '\0';
+	}
+	pthread_cond_broadcast(&engine->changed);
+}
+
+static void emit_progress(struct engine *engine, unsigned n)
+{
+	char text[1024];
+	memset(text, 'p', sizeof(text));
+	text[sizeof(text) - 1] = '\0';
+	Schedrig__V1__LogLine line = SCHEDRIG__V1__LOG_LINE__INIT;
+	line.text = text;
+	for (unsigned i = 0; i < n; i++) {
+		Schedrig__V1__Event event = SCHEDRIG__V1__EVENT__INIT;
+		event.kind_case = SCHEDRIG__V1__EVENT__KIND_PROGRESS;
+		event.progress = &line;
+		engine_emit(engine, &event);
+	}
+}
+
+int engine_run(struct engine *engine, const Schedrig__V1__Scenario *scenario,
+	Schedrig__V1__RunResult **ret_result, struct err *err)
+{
+	unsigned n = 0;
+	if (strcmp(scenario->name, "broken") == 0)
+		return err_set(err, ERR_INTERNAL, "the engine is broken");
+	set_busy(engine, 1, true);
+	Schedrig__V1__Event event = SCHEDRIG__V1__EVENT__INIT;
+	Schedrig__V1__ScenarioStart start = SCHEDRIG__V1__SCENARIO_START__INIT;
+	start.name = scenario->name;
+	event.kind_case = SCHEDRIG__V1__EVENT__KIND_SCENARIO_START;
+	event.scenario_start = &start;
+	engine_emit(engine, &event);
+	if (sscanf(scenario->name, "events %u", &n) == 1)
+		emit_progress(engine, n);
+	if (strcmp(scenario->name, "block") == 0) {
+		SCOPE_LOCK(&engine->lock);
+		wait_released(engine, true);
+	}
+	Schedrig__V1__ScenarioEnd end = SCHEDRIG__V1__SCENARIO_END__INIT;
+	event.kind_case = SCHEDRIG__V1__EVENT__KIND_SCENARIO_END;
+	event.scenario_end = &end;
+	engine_emit(engine, &event);
+	Schedrig__V1__RunResult *result = calloc(1, sizeof(*result));
+	schedrig__v1__run_result__init(result);
+	result->scenario = copy(scenario->name);
+	result->verdict = calloc(1, sizeof(*result->verdict));
+	schedrig__v1__verdict__init(result->verdict);
+	result->verdict->verdict = engine->cancelled[0]
+					   ? SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_INCONCLUSIVE
+					   : SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_PASS;
+	result->verdict->summary = copy(engine->cancelled);
+	if (sscanf(scenario->name, "big %u", &n) == 1) {
+		result->notes = calloc(1, sizeof(*result->notes));
+		result->notes[result->n_notes++] = malloc(n + 1);
+		memset(result->notes[0], 'n', n);
+		result->notes[0][n] = '\0';
+	}
+	*ret_result = result;
+	set_busy(engine, -1, true);
+	return 0;
+}
+
+void engine_cancel(struct engine *engine, const char *why)
+{
+	SCOPE_LOCK(&engine->lock);
+	/* As the real one: what does not run yet cannot be cancelled. */
+	if (engine->scenario)
+		snprintf(engine->cancelled, sizeof(engine->cancelled), "%s", why);
+	pthread_cond_broadcast(&engine->changed);
+}
+
+int engine_apply(struct engine *engine, const Schedrig__V1__ApplyRequest *request,
+	Schedrig__V1__ApplyResponse **ret, struct err *err)
+{
+	int r = 0;
+	set_busy(engine, 1, false);
+	Schedrig__V1__ApplyResponse *response = calloc(1, sizeof(*response));
+	schedrig__v1__apply_response__init(response);
+	response->results = calloc(request->n_ops + 1, sizeof(*response->results));
+	for (size_t i = 0; i < request->n_ops && r == 0; i++) {
+		const Schedrig__V1__Op *op = request->ops[i];
+		const char *name =
+			op->kind_case == SCHEDRIG__V1__OP__KIND_ADD_CGROUP ? op->add_cgroup->name : "";
+		Schedrig__V1__OpResult *result = response->results[response->n_results++] =
+			calloc(1, sizeof(*result));
+		schedrig__v1__op_result__init(result);
+		result->kind = copy(name);
+		if (strcmp(name, "slow") == 0) {
+			SCOPE_LOCK(&engine->lock);
+			wait_released(engine, false);
+		}
+		if (strcmp(name, "fail") == 0) {
+			r = err_set(err, ERR_NOT_FOUND, "it had to fail");
+			err_at(err, "ops[%zu]", i);
+		}
+	}
+	*ret = response;
+	set_busy(engine, -1, false);
+	return r;
+}
+
+int engine_end_adhoc(struct engine *engine, struct err *err)
+{
+	return 0;
+}
+
+static bool wait_busy(struct engine *engine, bool busy)
+{
+	struct timespec until = clock_timespec(clock_deadline_ns(10 * NS_PER_S));
+	SCOPE_LOCK(&engine->lock);
+	while ((engine->busy > 0) != busy)
+		if (pthread_cond_timedwait(&engine->changed, &engine->lock, &until) == ETIMEDOUT)
+			return false;
+	return true;
+}
+
+bool fake_engine_wait_busy(struct engine *engine)
+{
+	return wait_busy(engine, true);
+}
+
+bool fake_engine_wait_idle(struct engine *engine)
+{
+	return wait_busy(engine, false);
+}
+
+void fake_engine_release(struct engine *engine)
+{
+	SCOPE_LOCK(&engine->lock);
+	engine->released = true;
+	pthread_cond_broadcast(&engine->changed);
+}
+
+const char *fake_engine_cancelled(struct engine *engine)
+{
+	return engine->cancelled;
+}
+
+unsigned fake_engine_runs(struct engine *engine)
+{
+	SCOPE_LOCK(&engine->lock);
+	return engine->runs;
+}

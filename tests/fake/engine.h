@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* An engine without a guest, for tests of what stands in front of it. Implements host/engine/engine.h in the
+ * test program. What it does is in the names it is given:
+ *
+ *   scenario "block"      runs until cancelled or fake_engine_release()
+ *            "events N"   emits N progress events of about 1 KiB each
+ *            "big N"      its result has N bytes of notes
+ *            "invalid"    has two mistakes
+ *            "broken"     engine_run() itself fails
+ *            other        passes
+ *   add_cgroup "slow"     waits for fake_engine_release()
+ *              "fail"     fails with NotFound and its result so far */
+#ifndef TESTS_FAKE_ENGINE_H
+#define TESTS_FAKE_ENGINE_H
+
+#include "host/engine/engine.h"
+
+/* Lets everything go that waits, from now on. */
+void fake_engine_release(struct engine *engine);
+/* Waits until a scenario (or a slow op) is in it, at most 10 s. */
+bool fake_engine_wait_busy(struct engine *engine);
+bool fake_engine_wait_idle(struct engine *engine);
+/* Why the last scenario was cancelled; "" if it was not. */
+const char *fake_engine_cancelled(struct engine *engine);
+unsigned fake_engine_runs(struct engine *engine);
+
+#endif
