@@ -108,7 +108,8 @@ struct planned_op {
 int ops_apply(struct op_context *context, const struct planned_op *ops, size_t n, struct err *err) must_check;
 /* Lets the agent repeat guest ops until `length_ns` from now. */
 int ops_loop(struct op_context *context, const struct planned_op *ops, size_t n, uint64_t interval_ns,
-	uint64_t length_ns, uint32_t *ret_passes, uint32_t *ret_late, struct err *err) must_check;
+	uint64_t length_ns, uint32_t *ret_passes, uint32_t *ret_late, uint32_t *ret_dropped,
+	struct err *err) must_check;
 bool ops_all_guest(const struct planned_op *ops, size_t n);
 /* agent.c: one request with its host deadline; guest_ns: what the guest may take. */
 int agent_call(struct engine *engine, const Schedrig__V1__AgentRequest *request, uint64_t guest_ns,

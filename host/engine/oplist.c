@@ -214,7 +214,7 @@ static int apply_guest(struct op_context *context, const struct planned_op *ops,
 }
 
 int ops_loop(struct op_context *context, const struct planned_op *ops, size_t n, uint64_t interval_ns,
-	uint64_t length_ns, uint32_t *ret_passes, uint32_t *ret_late, struct err *err)
+	uint64_t length_ns, uint32_t *ret_passes, uint32_t *ret_late, uint32_t *ret_dropped, struct err *err)
 {
 	struct batch batch __attribute__((cleanup(batch_deinit)));
 	if (batch_init(&batch, context, ops, n, err) < 0)
@@ -238,6 +238,7 @@ int ops_loop(struct op_context *context, const struct planned_op *ops, size_t n,
 	if (response && response->kind_case == SCHEDRIG__V1__AGENT_RESPONSE__KIND_OPS_DONE) {
 		*ret_passes = response->ops_done->passes;
 		*ret_late = response->ops_done->late_passes;
+		*ret_dropped = response->ops_done->dropped;
 	}
 	if (response)
 		r = take_results(context, ops, n, response, true, err);

@@ -275,10 +275,12 @@ static void run_loop(struct step *s)
 	if (s->hold.nothing)
 		return;
 	if (s->step->n_ops && ops_all_guest(s->ops, s->step->n_ops)) {
+		uint32_t dropped = 0;
 		context = context_of(s);
 		if (ops_loop(&context, s->ops, s->step->n_ops, interval, s->hold.effective_ns,
-			    &s->result->passes, &s->result->late_passes, &err) < 0)
+			    &s->result->passes, &s->result->late_passes, &dropped, &err) < 0)
 			fail_ops(s, &err);
+		run->result->ops_dropped += dropped;
 	} else if (s->step->n_ops) {
 		loop_here(s, begin, interval);
 	}
