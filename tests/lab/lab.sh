@@ -31,8 +31,11 @@ sources=$SCHEDRIG_TREE/tests/lab
 store=$SCHEDRIG_CACHE/lab
 # What the machine needs beyond the kernel image, dependencies not named. virtio_console carries the wire.
 modules=(virtio_pci virtio_console 9pnet_virtio 9p ccp kvm kvm-amd vhost_vsock)
-# A long-term kernel first: the machine should not change under the tests with each new kernel.
-generations=(6.18 '[0-9]')
+# Not the kernels under test, and none newer than 6.14: from then on kvm-amd takes any type in EXITINTINFO for an event in
+# delivery, valid or not, and refuses to emulate (commit 704fc6021b9e). QEMU leaves the type of the nested guest's last
+# exception there, so a guest that had a page fault and then writes a device register would end in a KVM internal error.
+generations=('6\.12\.' '6\.1\.')
+machine_suites="bookworm-backports trixie bookworm"
 
 # --- the three small programs -----------------------------------------------------------------------------------------
 
@@ -89,13 +92,13 @@ decompress() {
 store_kernel() {
 	local generation suite release found='' dir tmp file n=10
 	for generation in "${generations[@]}"; do
-		for suite in $kernel_suites; do
+		for suite in $machine_suites; do
 			apt_refresh "$suite" || continue
 			release=$(kernel_releases "$suite" '' | grep "^$generation" | tail -n 1 || true)
 			[ -z "$release" ] || { found=yes; break 2; }
 		done
 	done
-	[ -n "$found" ] || die "no kernel for the emulated machine in: $kernel_suites"
+	[ -n "$found" ] || die "no kernel for the emulated machine in: $machine_suites"
 	dir=$store/kernel-$release
 	[ ! -d "$dir" ] || return 0
 	rm -rf "$store"/.kernel.*
@@ -114,7 +117,11 @@ store_kernel() {
 }
 
 stored_kernel() {
-	find "$store" -maxdepth 1 -name 'kernel-*' 2>/dev/null | sort -V | tail -n 1
+	local generation found
+	for generation in "${generations[@]}"; do
+		found=$(find "$store" -maxdepth 1 -name 'kernel-*' 2>/dev/null | grep "/kernel-$generation" | sort -V | tail -n 1 || true)
+		[ -z "$found" ] || { printf '%s\n' "$found"; return; }
+	done
 }
 
 # build_initramfs KERNEL_DIR TOOLS_DIR FILE
