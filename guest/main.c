@@ -92,7 +92,7 @@ static int run_as_init(struct err *err)
 		.staged = "/staged",
 		.in_vm = true,
 		.realtime = r == 0,
-		.connect_ns = 60 * NS_PER_S * 100 / speed,
+		.connect_ns = MIN_OF(30 * NS_PER_S * 100 / speed, 300 * NS_PER_S),
 		.notes = notes.list,
 		.n_notes = notes.count,
 	};

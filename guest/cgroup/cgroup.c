@@ -171,7 +171,9 @@ static const char *advice(const char *file, int errnum)
 	if (!strncmp(file, "cpuset.", 7)) {
 		if (errnum == EINVAL || errnum == EACCES)
 			return " (the numbers must exist on this machine)";
-		if (errnum == EBUSY || errnum == ENOSPC)
+		if (errnum == ENOSPC)
+			return " (it has tasks, and would be left without any)";
+		if (errnum == EBUSY)
 			return " (a sibling holds them exclusively, or a task with policy deadline would "
 			       "lose its "
 			       "bandwidth)";

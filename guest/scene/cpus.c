@@ -4,7 +4,10 @@
 #include "common/scope.h"
 #include "guest/scene/state.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 void scene_cpus_begin(struct scene *scene, const struct scene_cgroup *cgroup)
 {
@@ -49,10 +52,52 @@ void scene_cpus_end(struct scene *scene, const struct scene_cgroup *cgroup)
 	}
 }
 
+/* The kernel refuses to empty cpuset.cpus of a cgroup that has tasks (validate_change() in
+ * kernel/cgroup/cpuset.c: ENOSPC). To inherit then means to have what the parent has, and to follow it:
+ * follow_parents(). */
+static int mimic_parent(struct scene_cgroup *cg, struct err *err)
+{
+	char text[CPUSET_TEXT_BYTES];
+	_cleanup_close_ int parent = openat(cg->fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (parent < 0)
+		return err_set_os(err, ERR_GUEST_OS, errno, "cannot open the parent of `%s`", cg->name);
+	int r = cg_read(parent, "its parent", "cpuset.cpus.effective", text, sizeof(text), err);
+	if (r == 0)
+		r = cg_write(cg->fd, cg->name, "cpuset.cpus", text, err);
+	if (r == 0)
+		cg->mimics = true;
+	return r;
+}
+
+/* text "": inherit. */
 static int write_cpus(struct scene *scene, struct scene_cgroup *cg, const char *text, struct err *err)
 {
+	struct err refused = ERR_INIT;
 	int r = cg_need(scene->config.root_fd, cg->path, "cpuset", err);
-	return r < 0 ? r : cg_write(cg->fd, cg->name, "cpuset.cpus", *text ? text : "\n", err);
+	if (r < 0)
+		return r;
+	r = cg_write(cg->fd, cg->name, "cpuset.cpus", *text ? text : "\n", &refused);
+	if (r == 0)
+		cg->mimics = false;
+	else if (!*text && refused.os_errno == ENOSPC)
+		return mimic_parent(cg, err);
+	else if (err)
+		*err = refused;
+	return r;
+}
+
+/* Cgroups below that inherit by having what their parents have: shorter paths first. */
+static int follow_parents(struct scene *scene, const struct scene_cgroup *changed, struct err *err)
+{
+	for (size_t length = strlen(changed->path); length < CG_PATH_BYTES; length++)
+		for (struct scene_cgroup *cg = scene->cgroups; cg; cg = cg->next)
+			if (cg->mimics && cg != changed && strlen(cg->path) == length &&
+				scene_inside(cg, changed)) {
+				int r = mimic_parent(cg, err);
+				if (r < 0)
+					return r;
+			}
+	return 0;
 }
 
 static int read_back(const struct scene_cgroup *cg, struct scene_cpus *ret_cpus, struct err *err)
@@ -87,9 +132,16 @@ int scene_set_cpuset(struct scene *scene, const struct scene_call *call, const c
 	r = write_cpus(scene, cg, text, err);
 	if (r == 0) {
 		record(cg, cpus);
-		r = read_back(cg, ret_cpus, err);
+		r = follow_parents(scene, cg, err);
 	}
+	if (r == 0)
+		r = read_back(cg, ret_cpus, err);
 	scene_cpus_end(scene, cg);
+	if (r == 0 && cg->mimics)
+		scene_note(call,
+			"`%s` has tasks, so the kernel refuses an empty cpuset.cpus: it has, and follows, "
+			"its parent's CPUs",
+			name);
 	if (r == 0 && cpus && strcmp(ret_cpus->cpus, ret_cpus->effective))
 		scene_note(call, "cpuset.cpus of `%s` is '%s', but its parents leave it '%s'", name,
 			ret_cpus->cpus, ret_cpus->effective);
@@ -115,6 +167,10 @@ int scene_swap_cpusets(
 		r = read_back(second, &was_second, err);
 	if (r < 0 || first == second)
 		return r;
+	if (first->mimics)
+		was_first.cpus[0] = '\0';
+	if (second->mimics)
+		was_second.cpus[0] = '\0';
 	scene_cpus_begin(scene, first);
 	scene_cpus_begin(scene, second);
 	r = write_cpus(scene, first, was_second.cpus, err);
@@ -129,7 +185,10 @@ int scene_swap_cpusets(
 		struct scene_cgroup old = *first;
 		record(first, second->recorded ? &second->cpus : NULL);
 		record(second, old.recorded ? &old.cpus : NULL);
+		r = follow_parents(scene, first, err);
 	}
+	if (r == 0)
+		r = follow_parents(scene, second, err);
 	scene_cpus_end(scene, first);
 	scene_cpus_end(scene, second);
 	return r;

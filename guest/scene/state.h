@@ -19,6 +19,7 @@ struct scene_cgroup {
 	unsigned set;  /* number of the set in force, work_set_alloc() */
 	bool recorded; /* `cpus` was asked for */
 	struct cpuset cpus;
+	bool mimics; /* inherits by having the same CPUs as its parent, see cpus.c */
 	bool frozen;
 	bool gone; /* removed: only references keep it */
 	unsigned refs;

@@ -9,6 +9,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -265,6 +266,164 @@ Test(agent, pairs_and_sleepers, .timeout = 30)
 	/* Sleeping is not a gap: 5 ms of it in every 7. */
 	cr_assert_lt(sleeper->cpu_ns, sleeper->wall_ns);
 	pb_free(ended);
+	finish();
+}
+
+static bool has_controller(const char *name)
+{
+	char path[300], list[256] = "";
+	snprintf(path, sizeof(path), "%s/cgroup.controllers", peer.cgroup);
+	FILE *file = fopen(path, "r");
+	if (file && !fgets(list, sizeof(list), file))
+		list[0] = '\0';
+	if (file)
+		fclose(file);
+	return strstr(list, name) != NULL;
+}
+
+static PB(AgentResponse) * set_exact(const char *cgroup, const char *cpus)
+{
+	PB(CpusetSpec) spec = INIT_OF(CPUSET_SPEC);
+	PB(CpuSet) set = INIT_OF(CPU_SET);
+	set.list = (char *)cpus;
+	spec.form_case = SCHEDRIG__V1__CPUSET_SPEC__FORM_EXACT;
+	spec.exact = &set;
+	OP(op, SetCpuset, SET_CPUSET, set_cpuset, .cgroup = (char *)cgroup, .cpus = &spec);
+	return apply_good(&op);
+}
+
+/* The set is flipped under running workers: they follow, and none ever sees a CPU outside the set in force.
+ */
+Test(agent, cpusets_hold, .timeout = 60)
+{
+	begin();
+	if (!has_controller("cpuset") || sysconf(_SC_NPROCESSORS_ONLN) < 2) {
+		peer_stop(&peer);
+		cr_skip("needs the cpuset controller in cgroup v2 and two CPUs");
+	}
+	scenario(NULL, 0);
+	add_cgroup("a");
+	add_cgroup("a/b");
+	pb_free(set_exact("a/b", "0"));
+	pb_free(spawn("a/b", NULL, 3));
+	for (unsigned i = 0; i < 40; i++) {
+		PB(AgentResponse) *response = set_exact("a/b", i % 2 ? "0" : "1");
+		const PB(OpResult) *result = response->ops_done->results[0];
+		cr_assert_str_eq(result->cpuset->cpus, i % 2 ? "0" : "1");
+		cr_assert_str_eq(result->cpuset->effective, i % 2 ? "0" : "1");
+		pb_free(response);
+		hold_ms(10);
+	}
+	OP(clear, ClearCpuset, CLEAR_CPUSET, clear_cpuset, .cgroup = (char *)"a/b");
+	PB(AgentResponse) *cleared = apply_good(&clear);
+	/* The kernel refuses an empty set where tasks are: the parent's CPUs, and a note. */
+	cr_assert_str_eq(cleared->ops_done->results[0]->cpuset->effective, "0-1");
+	cr_assert_eq(cleared->ops_done->results[0]->n_notes, 1);
+	pb_free(cleared);
+	/* It goes on to inherit. */
+	pb_free(set_exact("a", "1"));
+	OP(swap, SwapCpusets, SWAP_CPUSETS, swap_cpusets, .a = (char *)"a", .b = (char *)"a/b");
+	PB(AgentResponse) *swapped = apply_good(&swap);
+	pb_free(swapped);
+	hold_ms(20);
+	PB(AgentResponse) *ended = end(SCHEDRIG__V1__AGENT_REQUEST__KIND_END_STEP);
+	cr_assert_eq(ended->teardown->n_workers, 3);
+	for (unsigned i = 0; i < 3; i++) {
+		cr_assert_eq(ended->teardown->workers[i]->n_trespasses, 0);
+		cr_assert_str_eq(ended->teardown->workers[i]->cpus_used, "0-1");
+		cr_assert_geq(ended->teardown->workers[i]->migrations, 10);
+	}
+	pb_free(ended);
+	finish();
+}
+
+/* The check itself: a worker whose affinity was widened behind the agent's back, in a cgroup without cpuset
+ * of the kernel's, would be seen. Here the kernel's set is widened by hand. */
+Test(agent, a_trespass_is_seen, .timeout = 60)
+{
+	char path[400];
+	begin();
+	if (!has_controller("cpuset") || sysconf(_SC_NPROCESSORS_ONLN) < 2) {
+		peer_stop(&peer);
+		cr_skip("needs the cpuset controller in cgroup v2 and two CPUs");
+	}
+	scenario(NULL, 0);
+	add_cgroup("t");
+	pb_free(set_exact("t", "0"));
+	pb_free(spawn("t", NULL, 1));
+	snprintf(path, sizeof(path), "%s/schedrig/t/cpuset.cpus", peer.cgroup);
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	cr_assert_eq(write(fd, "1", 1), 1);
+	close(fd);
+	hold_ms(100);
+	PB(AgentResponse) *ended = end(SCHEDRIG__V1__AGENT_REQUEST__KIND_END_STEP);
+	const PB(WorkerReport) *report = ended->teardown->workers[0];
+	cr_assert_eq(report->n_trespasses, 1);
+	cr_assert_eq(report->trespasses[0]->cpu, 1);
+	cr_assert_str_eq(report->trespasses[0]->allowed, "0");
+	pb_free(ended);
+	finish();
+}
+
+Test(agent, definitions_are_applied_whole, .timeout = 60)
+{
+	begin();
+	if (!has_controller("cpuset") || !has_controller("cpu") || !has_controller("memory") ||
+		!has_controller("pids")) {
+		peer_stop(&peer);
+		cr_skip("needs cpuset, cpu, memory and pids in cgroup v2");
+	}
+	scenario(NULL, 0);
+	PB(CgroupDef) def = INIT_OF(CGROUP_DEF);
+	PB(CpuKnobs) cpu = INIT_OF(CPU_KNOBS);
+	PB(MemoryKnobs) memory = INIT_OF(MEMORY_KNOBS);
+	PB(PidsKnobs) pids = INIT_OF(PIDS_KNOBS);
+	PB(Uint32Value) weight = INIT_OF(UINT32_VALUE);
+	PB(DoubleValue) quota = INIT_OF(DOUBLE_VALUE);
+	PB(Size) max = INIT_OF(SIZE);
+	PB(CpusetSpec) spec = INIT_OF(CPUSET_SPEC);
+	PB(CpuIndex) llc = INIT_OF(CPU_INDEX);
+	weight.value = 200;
+	quota.value = 50;
+	max.bytes = 64u << 20;
+	pids.max = 10;
+	cpu.weight = &weight;
+	cpu.quota_pct = &quota;
+	memory.max = &max;
+	spec.form_case = SCHEDRIG__V1__CPUSET_SPEC__FORM_LLC;
+	spec.llc = &llc;
+	def.name = (char *)"d";
+	def.cpu = &cpu;
+	def.memory = &memory;
+	def.pids = &pids;
+	def.cpuset = &spec;
+	OP(op, AddCgroupDef, ADD_CGROUP_DEF, add_cgroup_def, .def = &def);
+	PB(AgentResponse) *response = apply_good(&op);
+	cr_assert_eq(response->ops_done->results[0]->n_pids, 1, "one default worker");
+	cr_assert_str_eq(response->ops_done->results[0]->cpuset->cpus, "0-1");
+	pb_free(response);
+	static const struct {
+		const char *file, *text;
+	} expected[] = {{"cpu.weight", "200\n"}, {"cpu.max", "50000 100000\n"}, {"memory.max", "67108864\n"},
+		{"pids.max", "10\n"}};
+	for (unsigned i = 0; i < ARRAY_SIZE(expected); i++) {
+		char path[400], text[64] = "";
+		snprintf(path, sizeof(path), "%s/schedrig/d/%s", peer.cgroup, expected[i].file);
+		FILE *file = fopen(path, "r");
+		cr_assert_not_null(file, "%s", path);
+		cr_assert_not_null(fgets(text, sizeof(text), file));
+		fclose(file);
+		cr_assert_str_eq(text, expected[i].text);
+	}
+	/* More workers than pids.max: the failure says which call, and nothing is left of it. */
+	def.name = (char *)"e";
+	PB(Uint32Value) many = INIT_OF(UINT32_VALUE);
+	PB(WorkSpec) work = INIT_OF(WORK_SPEC), *list[] = {&work};
+	many.value = 20;
+	work.workers = &many;
+	def.work = list;
+	def.n_work = 1;
+	apply_bad(&op, SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_GUEST_OS, "pids.max");
 	finish();
 }
 
