@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The `schedrig` command: what its subcommands share. One thread; results go to stdout, everything else to
+ * stderr. Functions that return `int` without saying otherwise return the exit code (CLI_OK = go on). */
+#ifndef HOST_CLI_CLI_H
+#define HOST_CLI_CLI_H
+
+#include "common/cpu_layout.h"
+#include "common/err.h"
+#include "host/client/schedrig.h"
+#include "host/text/text.h"
+
+#include <argp.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+/* Of the command; a verdict is the first three. */
+enum cli_exit {
+	CLI_OK = 0, /* pass or skip */
+	CLI_FAIL = 1,
+	CLI_INCONCLUSIVE = 2,
+	CLI_USAGE = 64,    /* usage, invalid scenario */
+	CLI_HOST = 69,     /* this host, or the controller, cannot */
+	CLI_INTERNAL = 70, /* a mistake of schedrig's own */
+};
+
+/* The one list of subcommands. X(name, function, arguments, what it does) */
+#define CLI_COMMAND_LIST(X)                                                                                  \
+	X("run", run, "[OPTION...] SCENARIO", "boot a VM, run a scenario on it, say the verdict")            \
+	X("submit", submit, "[OPTION...] SCENARIO", "run a scenario on a controller that is up")             \
+	X("lint", lint, "[OPTION...] FILE...", "find the mistakes in scenario files; needs no VM")           \
+	X("info", info, "", "what the VM is and does")                                                       \
+	X("read", read, "[--cold] TARGET[:u8|u16|u32|u64]...", "read kernel memory")                         \
+	X("write", write, "[--cold] TARGET[:u8|u16|u32|u64]=VALUE...", "write kernel memory")                \
+	X("capture", capture, "NAME", "capture a snapshot")                                                  \
+	X("apply", apply, "FILE", "do the ops of a file")                                                    \
+	X("events", events, "[--from N]", "print events as they come")                                       \
+	X("cancel", cancel, "", "end the running scenario")                                                  \
+	X("shutdown", shutdown, "", "end the VM and its controller")
+
+/* Options that every subcommand takes, before or after its name. */
+struct cli {
+	const char *command; /* "schedrig run", for messages */
+	const char *socket;  /* -s; NULL: none */
+	bool json;           /* --json */
+};
+/* For `children` of a subcommand's argp; its input is struct cli. */
+extern const struct argp cli_common_argp;
+/* Parses; arguments that are no options go to take(), which may be NULL (there must be none). Ends the
+ * process with CLI_USAGE on a mistake, as argp does. */
+void cli_parse(struct cli *cli, int argc, char **argv, const struct argp_option *options,
+	const char *args_doc, error_t (*take)(int key, char *arg, struct argp_state *state), void *input);
+
+/* ---- messages */
+void cli_error(const char *fmt, ...) printf_like(1, 2);
+/* Prints the failure; returns the exit code that stands for it. */
+int cli_fail(const struct err *err);
+int cli_exit_of(const struct err *err);
+/* Whether colours may be used on this stream. */
+bool cli_has_colour(FILE *stream);
+int cli_print_json(const ProtobufCMessage *message);
+/* -s is required. NULL after a message, *ret_exit set. */
+struct schedrig *cli_connect(const struct cli *cli, int *ret_exit);
+
+/* ---- files (file.c) */
+struct cli_file {
+	const char *path;
+	char *text;
+	size_t length;
+	ProtobufCMessage *message;
+	struct text_places *places;
+};
+/* Loads a file of this message type; mistakes are printed with place and line. */
+int cli_file_load(struct cli_file *file, const char *path, const ProtobufCMessageDescriptor *type);
+void cli_file_deinit(struct cli_file *file);
+/* path:line:column: error: text, and the line. */
+void cli_file_print(
+	const struct cli_file *file, bool warning, unsigned line, unsigned column, const char *text);
+/* The same for something that has a place in the message instead. */
+void cli_file_print_place(const struct cli_file *file, bool warning, const char *place, const char *text);
+/* A scenario: its name defaults to the file's. */
+int cli_scenario_load(struct cli_file *file, const char *path);
+Schedrig__V1__Scenario *cli_scenario(const struct cli_file *file);
+/* Finds every mistake without a VM. layout and staged may be NULL: then nothing is checked against them. */
+int cli_scenario_check(
+	const struct cli_file *file, const struct cpu_layout *layout, const char *const *staged);
+
+/* ---- a scenario on its way (submit.c) */
+struct cli_submit {
+	const struct cli_file *file;
+	bool detach, queue, json;
+	int signal_fd; /* SIGINT and SIGTERM, blocked elsewhere: see cli_signals() */
+};
+/* Submits, prints progress and verdict; returns the verdict's exit code. The first signal cancels in order, a
+ * second one sets *ret_at_once and returns CLI_INCONCLUSIVE. */
+int cli_submit_scenario(struct schedrig *schedrig, const struct cli_submit *submit, bool *ret_at_once);
+/* Blocks SIGINT and SIGTERM and returns a descriptor that tells of them. -1 after a message. */
+int cli_signals(void);
+
+/* ---- what people read (report.c) */
+struct cli_report {
+	FILE *out;
+	bool colour, live; /* live: a terminal, on which a status line is redrawn */
+	bool line_shown;
+	uint64_t begin_ns, budget_ns; /* host time of the scenario's start; its time */
+	unsigned steps;
+	char doing[160]; /* step in progress */
+};
+void cli_report_event(struct cli_report *report, const Schedrig__V1__Event *event);
+/* Redraws the status line. */
+void cli_report_tick(struct cli_report *report);
+/* Removes the status line. */
+void cli_report_end(struct cli_report *report);
+void cli_print_result(FILE *out, const Schedrig__V1__RunResult *result);
+int cli_exit_of_verdict(Schedrig__V1__VerdictKind verdict);
+
+/* ---- the subcommands */
+#define X(name, function, args, doc) int cli_##function(struct cli *cli, int argc, char **argv);
+CLI_COMMAND_LIST(X)
+#undef X
+
+#endif

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Scenario files: loading, checking, mistakes with their lines (see cli.h). */
+#include "host/cli/cli.h"
+
+#include "common/fd.h"
+#include "host/engine/engine.h"
+#include "proto/pb.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void cli_file_deinit(struct cli_file *file)
+{
+	text_places_free(file->places);
+	pb_free(file->message);
+	free(file->text);
+	*file = (struct cli_file){0};
+}
+
+/* The line's text without its end; NULL when there is none. */
+static const char *line_of(const struct cli_file *file, unsigned line, size_t *ret_length)
+{
+	const char *at = file->text, *end = file->text + file->length;
+	for (unsigned k = 1; at && k < line; k++) {
+		at = memchr(at, '\n', (size_t)(end - at));
+		at = at ? at + 1 : NULL;
+	}
+	if (!at || at >= end || line == 0)
+		return NULL;
+	const char *newline = memchr(at, '\n', (size_t)(end - at));
+	*ret_length = (size_t)((newline ? newline : end) - at);
+	if (*ret_length && at[*ret_length - 1] == '\r')
+		--*ret_length;
+	return at;
+}
+
+/* Files are anybody's: control characters must not reach a terminal. */
+static void print_safe(const char *text, size_t length)
+{
+	for (size_t i = 0; i < length; i++)
+		fputc((unsigned char)text[i] < 32 || text[i] == 127 ? ' ' : text[i], stderr);
+}
+
+void cli_file_print(
+	const struct cli_file *file, bool warning, unsigned line, unsigned column, const char *text)
+{
+	bool colour = cli_has_colour(stderr);
+	const char *what = warning ? "warning" : "error";
+	size_t length;
+	fprintf(stderr, "%s:", file->path);
+	if (line)
+		fprintf(stderr, "%u:%u:", line, column);
+	if (colour)
+		fprintf(stderr, " \033[1;%dm%s:\033[0m ", warning ? 35 : 31, what);
+	else
+		fprintf(stderr, " %s: ", what);
+	print_safe(text, strlen(text));
+	fputc('\n', stderr);
+	const char *source = line_of(file, line, &length);
+	if (!source || length > 300)
+		return;
+	fprintf(stderr, "%5u | ", line);
+	print_safe(source, length);
+	fputc('\n', stderr);
+	if (column == 0 || column > length + 1)
+		return;
+	fprintf(stderr, "      | ");
+	for (unsigned i = 1; i < column; i++)
+		if (((unsigned char)source[i - 1] & 0xc0) != 0x80) /* one for each character, not byte */
+			fputc(' ', stderr);
+	fprintf(stderr, colour ? "\033[1;32m^\033[0m\n" : "^\n");
+}
+
+void cli_file_print_place(const struct cli_file *file, bool warning, const char *place, const char *text)
+{
+	unsigned line = 0, column = 0;
+	char whole[1024];
+	text_places_find(file->places, place, &line, &column);
+	if (place[0])
+		snprintf(whole, sizeof(whole), "%s: %s", place, text);
+	else
+		snprintf(whole, sizeof(whole), "%s", text);
+	cli_file_print(file, warning, line, column, whole);
+}
+
+int cli_file_load(struct cli_file *file, const char *path, const ProtobufCMessageDescriptor *type)
+{
+	struct err err = ERR_INIT;
+	*file = (struct cli_file){.path = path};
+	if (fd_read_file(path, TEXT_FILE_MAX_BYTES, &file->text, &file->length, &err) < 0) {
+		cli_error("%s", err.message);
+		return CLI_USAGE;
+	}
+	_cleanup_free_ struct text_errors *errors = calloc(1, sizeof(*errors));
+	if (!errors) {
+		cli_error("out of memory");
+		return CLI_HOST;
+	}
+	if (text_load(type, file->text, file->length, &file->message, &file->places, errors) == 0)
+		return CLI_OK;
+	for (unsigned i = 0; i < errors->n; i++) {
+		const struct text_error *e = &errors->error[i];
+		char whole[1024];
+		snprintf(whole, sizeof(whole), "%s%s%s", e->err.place, e->err.place[0] ? ": " : "",
+			e->err.message);
+		cli_file_print(file, false, e->line, e->column, whole);
+	}
+	if (errors->dropped)
+		cli_error("%s: and %u more mistakes", path, errors->dropped);
+	return CLI_USAGE;
+}
+
+int cli_scenario_load(struct cli_file *file, const char *path)
+{
+	int code = cli_file_load(file, path, &schedrig__v1__scenario__descriptor);
+	if (code != CLI_OK)
+		return code;
+	Schedrig__V1__Scenario *scenario = cli_scenario(file);
+	if (scenario->name && scenario->name[0])
+		return CLI_OK;
+	const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+	const char *dot = strrchr(base, '.');
+	char *name = strndup(base, dot && dot > base ? (size_t)(dot - base) : strlen(base));
+	if (!name) {
+		cli_error("out of memory");
+		return CLI_HOST;
+	}
+	scenario->name = name; /* unset strings are static in protobuf-c: nothing to free */
+	return CLI_OK;
+}
+
+Schedrig__V1__Scenario *cli_scenario(const struct cli_file *file)
+{
+	return (Schedrig__V1__Scenario *)file->message;
+}
+
+int cli_scenario_check(
+	const struct cli_file *file, const struct cpu_layout *layout, const char *const *staged)
+{
+	struct err err = ERR_INIT;
+	Schedrig__V1__ValidateResponse *found = NULL;
+	if (engine_validate(cli_scenario(file), layout, staged, &found, &err) < 0)
+		return cli_fail(&err);
+	for (size_t i = 0; i < found->n_warnings; i++)
+		cli_file_print_place(file, true, found->warnings[i]->place, found->warnings[i]->message);
+	for (size_t i = 0; i < found->n_errors; i++)
+		cli_file_print_place(file, false, found->errors[i]->place, found->errors[i]->message);
+	int code = found->n_errors ? CLI_USAGE : CLI_OK;
+	pb_free(found);
+	return code;
+}
