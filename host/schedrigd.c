@@ -71,7 +71,9 @@ static void say_ready(int *fd, const struct err *err)
 
 static int fail(struct daemon *d, const struct err *err)
 {
-	log_error("%s", err->message);
+	/* Whoever reads --ready-fd says it: once is enough on a terminal. */
+	if (d->ready_fd < 0)
+		log_error("%s", err->message);
 	say_ready(&d->ready_fd, err);
 	return exit_code_of(err);
 }

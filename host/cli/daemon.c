@@ -31,10 +31,21 @@ static const char *base_directory(void)
 
 static void remove_directory(const char *directory)
 {
+	static const char *const names[] = {"vm.sock", "owner"};
 	char path[PATH_MAX + 16];
-	snprintf(path, sizeof(path), "%s/vm.sock", directory);
-	unlink(path);
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+		snprintf(path, sizeof(path), "%s/%s", directory, names[i]);
+		unlink(path);
+	}
 	rmdir(directory);
+}
+
+/* The lock is on a file in it: the one on the directory itself is the controller's. */
+static int open_owner(const char *directory, int flags)
+{
+	char path[PATH_MAX + 16];
+	snprintf(path, sizeof(path), "%s/owner", directory);
+	return open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC | flags, 0600);
 }
 
 /* Directories of ours whose owner is gone: nobody holds their lock. */
@@ -49,10 +60,12 @@ static void sweep(const char *base)
 		if (strncmp(e->d_name, PREFIX, strlen(PREFIX)) != 0)
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", base, e->d_name);
-		_cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		/* A young one may be about to get its lock. */
-		if (fd >= 0 && fstat(fd, &st) == 0 && st.st_uid == geteuid() &&
-			st.st_mtime + 60 < time(NULL) && flock(fd, LOCK_EX | LOCK_NB) == 0)
+		if (lstat(path, &st) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
+			st.st_ctime + 60 > time(NULL))
+			continue;
+		_cleanup_close_ int fd = open_owner(path, 0);
+		if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0)
 			remove_directory(path);
 	}
 	closedir(listing);
@@ -68,7 +81,7 @@ static int make_directory(struct cli_daemon *daemon)
 		daemon->directory[0] = '\0';
 		return CLI_HOST;
 	}
-	daemon->lock_fd = open(daemon->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	daemon->lock_fd = open_owner(daemon->directory, O_CREAT);
 	if (daemon->lock_fd >= 0)
 		(void)!flock(daemon->lock_fd, LOCK_EX | LOCK_NB);
 	snprintf(daemon->socket, sizeof(daemon->socket), "%s/vm.sock", daemon->directory);

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* The private directory of its socket. A lock on it tells a later `schedrig run` that it is in use: one whose
+/* The private directory of its socket. A lock in it tells a later `schedrig run` that it is in use: one whose
  * owner was killed is swept away. */
 struct cli_daemon {
 	pid_t pid; /* 0: none */
