@@ -311,7 +311,8 @@ static void load_from_map(
 {
 	const ProtobufCMessageDescriptor *type = message->descriptor;
 	const ProtobufCFieldDescriptor *only = shape_only_field(type);
-	if (only && shape_message(only) && only->label != PROTOBUF_C_LABEL_REPEATED &&
+	/* {} is the message itself with nothing set, not a value of its field. */
+	if (only && node->n && shape_message(only) && only->label != PROTOBUF_C_LABEL_REPEATED &&
 		!(node->n == 1 && strcmp(node->first->key, only->name) == 0)) {
 		load_field(load, message, only, node, place);
 		return;

@@ -90,7 +90,7 @@ static void test_workers_run_and_report(void)
 		       "duration: 1s\n"
 		       "backdrop: {cgroups: [{name: a, work: [{workers: 2}]},\n"
 		       "  {name: b/c, work: [{work_type: {bursty: {burst: 2ms, sleep: 2ms}}}]},\n"
-		       "  {name: d, work: [{work_type: pipe_io, workers: 2}]}]}\n"
+		       "  {name: d, work: [{work_type: {pipe_io: {}}, workers: 2}]}]}\n"
 		       "steps: [{hold: {frac: 0.5}}, {hold: {frac: 0.5}}]\n"
 		       "assertions: {not_stuck: {}, max_spread_pct: 100, max_gap: 30s}\n",
 			0);

@@ -82,7 +82,9 @@ Test(text, shorthands)
 		     "  - write_kernel_hot: [{symbol: {name: x, offset: 4}, bytes: 00ff}]\n"
 		     "  - write_kernel_hot: [{target: {kva: 0xffffffff81000000}, value: {from_read: t}}]\n"
 		     "  - spawn: {cgroup: c, work: {work_type: spin_wait, policy: {fifo: 5},\n"
-		     "      affinity: {exact: '0-3'}}}\n");
+		     "      affinity: {exact: '0-3'}}}\n"
+		     "  - spawn: {cgroup: c, work: {work_type: {pipe_io: {}}}}\n"
+		     "  - spawn: {cgroup: c, work: {work_type: {pipe_io: 7}}}\n");
 	cr_assert_eq(s->seed->value, UINT64_MAX);
 	cr_assert_eq(s->steps[0]->hold->form_case, SCHEDRIG__V1__HOLD__FORM_FULL);
 	cr_assert(isnan(s->steps[1]->hold->frac->fraction));
@@ -106,6 +108,9 @@ Test(text, shorthands)
 	cr_assert_str_eq(ops[8]->write_kernel_hot->writes[0]->value->from_read->tag, "t");
 	cr_assert_eq(ops[9]->spawn->work->policy->fifo->priority, 5);
 	cr_assert_str_eq(ops[9]->spawn->work->affinity->exact->list, "0-3");
+	/* {} is the message with nothing set: its default counts, not 0. */
+	cr_assert_null(ops[10]->spawn->work->work_type->pipe_io->burst);
+	cr_assert_eq(ops[11]->spawn->work->work_type->pipe_io->burst->value, 7);
 	pb_free(s);
 }
 
