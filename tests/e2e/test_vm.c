@@ -157,7 +157,7 @@ static void test_every_cgroup_op(void)
 		       "      - freeze_cgroup: {cgroup: y/z}\n"
 		       "      - remove_cgroup: {cgroup: base}\n"
 		       "    hold: {fixed: 100ms}\n"
-		       "assertions: {not_stuck: {}, max_spread_pct: 100, max_gap: 30s}\n",
+		       "assertions: {isolation: {}, max_gap: 30s}\n",
 			0);
 	EXPECT(result != NULL);
 	EXPECT(json_array_size(json_at(op_at(result, "steps[0].ops[5]"), "procs.pids")) == 2);
@@ -177,11 +177,11 @@ static void test_refused_knobs_are_explained(void)
 {
 	_cleanup_json_ json_t *result =
 		submit("{name: knobs, duration: 500ms, steps: [{ops: [{add_cgroup_def: {def: {name: a, "
-		       "cpuset_mems: '63', empty: true}}}]}]}",
+		       "cpu: {quota: 10us, period: 100ms}, empty: true}}}]}]}",
 			1);
 	EXPECT(result != NULL);
 	EXPECT(strcmp(json_text(result, "verdict.parts[0].kind"), "op_error") == 0);
-	EXPECT(strstr(json_text(result, "verdict.parts[0].message"), "cpuset.mems") != NULL, "%s",
+	EXPECT(strstr(json_text(result, "verdict.parts[0].message"), "cpu.max") != NULL, "%s",
 		json_text(result, "verdict.parts[0].message"));
 	EXPECT(strcmp(json_text(result, "verdict.parts[0].place"), "steps[0].ops[0]") == 0, "%s",
 		json_text(result, "verdict.parts[0].place"));
@@ -299,7 +299,7 @@ static void test_snapshots(void)
 		json_text(op_at(result, "steps[0].ops[0]"), "snapshot.incomplete[0]"));
 	const char *file = json_text(op_at(result, "steps[0].ops[0]"), "snapshot.file");
 	char path[1024];
-	snprintf(path, sizeof(path), "%s/%s", vm.run_dir, file);
+	snprintf(path, sizeof(path), "%s/%s", json_text(result, "run_dir"), file);
 	_cleanup_json_ json_t *snapshot = json_load_file(*file == '/' ? file : path, 0, NULL);
 	EXPECT(snapshot != NULL, "%s", file);
 	EXPECT(json_array_size(json_object_get(snapshot, "vcpus")) == n_cpus);
