@@ -56,6 +56,9 @@ bool check_list_text(struct check *check, const char *text, const char *field, s
 void check_work(struct check *check, const Schedrig__V1__WorkSpec *work, const struct cpuset *pool,
 	bool narrowed, bool swappable, bool in_runner);
 void check_work_type(struct check *check, const Schedrig__V1__WorkType *type, const char *field);
+/* pool: NULL when it is not known here. */
+void check_affinity(
+	struct check *check, const Schedrig__V1__AffinityIntent *affinity, const struct cpuset *pool);
 void check_comm_and_nice(struct check *check, const char *comm, const Schedrig__V1__Int32Value *nice);
 
 /* validate_payload.c */

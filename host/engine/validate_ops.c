@@ -170,14 +170,33 @@ static void check_move_all_tasks(struct check *check, const Schedrig__V1__Op *op
 
 static void check_swap_cpusets(struct check *check, const Schedrig__V1__Op *op, enum name_owner owner)
 {
-	(void)check_tracked(check, op->swap_cpusets->a, "a", false);
-	(void)check_tracked(check, op->swap_cpusets->b, "b", false);
+	struct name *a = check_tracked(check, op->swap_cpusets->a, "a", false);
+	struct name *b = check_tracked(check, op->swap_cpusets->b, "b", false);
+	if (!a || !b || check->waived != ERR_NONE)
+		return;
+	struct cpuset cpus = a->cpus;
+	bool known = a->cpus_known;
+	a->cpus = b->cpus;
+	a->cpus_known = b->cpus_known;
+	b->cpus = cpus;
+	b->cpus_known = known;
 }
 
 static void check_set_affinity(struct check *check, const Schedrig__V1__Op *op, enum name_owner owner)
 {
-	if (*op->set_affinity->cgroup)
-		(void)check_tracked(check, op->set_affinity->cgroup, "cgroup", true);
+	const struct name *name = NULL;
+	const char *cgroup = op->set_affinity->cgroup;
+	if (*cgroup)
+		name = check_tracked(check, cgroup, "cgroup", true);
+	if (!op->set_affinity->affinity) {
+		check_bad(check, ERR_INVALID_ARGUMENT, "affinity", "no affinity is given");
+		return;
+	}
+	struct cpuset all = check->layout ? cpuset_first_n(check->layout->n_cpus) : CPUSET_EMPTY;
+	const struct cpuset *pool = NULL;
+	if (check->layout && (!*cgroup || (name && name->cpus_known)))
+		pool = name && !cpuset_is_empty(&name->cpus) ? &name->cpus : &all;
+	check_affinity(check, op->set_affinity->affinity, pool);
 }
 
 static void check_freeze_cgroup(struct check *check, const Schedrig__V1__Op *op, enum name_owner owner)
@@ -253,10 +272,10 @@ static const struct {
 	[OP_REMOVE_CGROUP] = {check_remove_cgroup},
 	[OP_SET_CPUSET] = {check_set_cpuset},
 	[OP_CLEAR_CPUSET] = {check_clear_cpuset},
-	[OP_SWAP_CPUSETS] = {check_swap_cpusets, .not_yet = true},
+	[OP_SWAP_CPUSETS] = {check_swap_cpusets},
 	[OP_SPAWN] = {check_spawn},
 	[OP_STOP_CGROUP] = {check_stop_cgroup},
-	[OP_SET_AFFINITY] = {check_set_affinity, .not_yet = true},
+	[OP_SET_AFFINITY] = {check_set_affinity},
 	[OP_MOVE_ALL_TASKS] = {check_move_all_tasks, .not_yet = true},
 	[OP_RUN_PAYLOAD] = {check_run},
 	[OP_WAIT_PAYLOAD] = {check_wait},

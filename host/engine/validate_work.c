@@ -63,8 +63,7 @@ static bool has_smt_pair(const struct cpu_layout *layout, const struct cpuset *p
 	return false;
 }
 
-/* pool: NULL when it is not known here. */
-static void check_affinity(
+void check_affinity(
 	struct check *check, const Schedrig__V1__AffinityIntent *affinity, const struct cpuset *pool)
 {
 	struct cpuset set;
