@@ -22,6 +22,8 @@ struct list {
 	uint32_t phase;
 	uint64_t deadline_ns;
 	const PB(ScenarioBegin) * begin;
+	PB(Payload) * *payloads; /* of an ad-hoc request */
+	size_t n_payloads;
 };
 
 /* The results of one time through the list. */
@@ -79,6 +81,8 @@ static bool apply_one(
 	struct op_run run = {
 		.scene = agent->scene,
 		.begin = list->begin,
+		.payloads = list->payloads,
+		.n_payloads = list->n_payloads,
 		.call =
 			{
 				.scope = scope_of(list->scope),
@@ -169,7 +173,8 @@ void apply_ops(struct lane *lane, const struct job *job, struct arena *arena, PB
 {
 	const PB(ApplyOps) *apply = job->request->apply_ops;
 	struct list list = {lane, apply->ops, apply->n_ops, apply->scope, apply->phase,
-		request_deadline(job->request), job->begin ? job->begin->message : NULL};
+		request_deadline(job->request), job->begin ? job->begin->message : NULL, apply->payloads,
+		apply->n_payloads};
 	PB(OpsDone) *done = PB_NEW(arena, OpsDone, ops_done);
 	if (!done)
 		return;

@@ -72,6 +72,9 @@ int op_set_affinity(struct op_run *run, const PB(SetAffinity) * op, struct err *
 
 static const PB(Payload) * find_payload(const struct op_run *run, const char *name)
 {
+	for (size_t i = 0; i < run->n_payloads; i++)
+		if (!strcmp(run->payloads[i]->name, name))
+			return run->payloads[i];
 	for (size_t i = 0; run->begin && i < run->begin->n_payloads; i++)
 		if (!strcmp(run->begin->payloads[i]->name, name))
 			return run->begin->payloads[i];
