@@ -9,6 +9,46 @@
 #define PATIENCE_NS (15 * NS_PER_S)
 #define QUICK_NS (10 * NS_PER_S)
 
+void agent_cancel(struct engine *engine, uint64_t seq)
+{
+	Schedrig__V1__AgentRequest request = SCHEDRIG__V1__AGENT_REQUEST__INIT;
+	Schedrig__V1__CancelOps cancel = SCHEDRIG__V1__CANCEL_OPS__INIT;
+	cancel.request_seq = seq;
+	request.kind_case = SCHEDRIG__V1__AGENT_REQUEST__KIND_CANCEL_OPS;
+	request.cancel_ops = &cancel;
+	int r = link_notify(engine->config.link, &request, NULL);
+	(void)r; /* an agent that cannot be reached cannot be told */
+}
+
+struct call {
+	struct engine *engine;
+	bool of_run; /* ops of the running scenario: engine_cancel() ends them */
+	uint64_t seq;
+};
+
+/* A cancel before this moment did not know the number, one after it does. */
+static void on_queued(uint64_t seq, void *arg)
+{
+	struct call *call = arg;
+	call->seq = seq;
+	if (!call->of_run)
+		return;
+	pthread_mutex_lock(&call->engine->lock);
+	call->engine->run_seq = seq;
+	bool cancelled = call->engine->cancelled;
+	pthread_mutex_unlock(&call->engine->lock);
+	if (cancelled)
+		agent_cancel(call->engine, seq);
+}
+
+static bool is_of_run(const Schedrig__V1__AgentRequest *request)
+{
+	if (request->kind_case == SCHEDRIG__V1__AGENT_REQUEST__KIND_LOOP_OPS)
+		return true;
+	return request->kind_case == SCHEDRIG__V1__AGENT_REQUEST__KIND_APPLY_OPS &&
+	       request->apply_ops->scope != SCHEDRIG__V1__SCOPE__SCOPE_ADHOC;
+}
+
 int agent_call(struct engine *engine, const Schedrig__V1__AgentRequest *request, uint64_t guest_ns,
 	Schedrig__V1__AgentResponse **ret, struct err *err)
 {
@@ -16,15 +56,15 @@ int agent_call(struct engine *engine, const Schedrig__V1__AgentRequest *request,
 	unsigned percent = link_speed_percent(engine->config.link);
 	unsigned __int128 wide = ((unsigned __int128)clock_add_ns(guest_ns, PATIENCE_NS) * 100) / percent;
 	uint64_t patience = wide > UINT64_MAX ? UINT64_MAX : (uint64_t)wide;
-	int r = link_call(engine->config.link, request, clock_deadline_ns(patience), ret, err);
-	if (r < 0 && err->code == ERR_TIMEOUT && !*ret) {
-		Schedrig__V1__AgentRequest give_up = SCHEDRIG__V1__AGENT_REQUEST__INIT;
-		Schedrig__V1__CancelOps cancel = SCHEDRIG__V1__CANCEL_OPS__INIT;
-		give_up.kind_case = SCHEDRIG__V1__AGENT_REQUEST__KIND_CANCEL_OPS;
-		give_up.cancel_ops = &cancel;
-		int sent = link_notify(engine->config.link, &give_up, NULL);
-		(void)sent; /* an agent that cannot be reached cannot be told */
+	struct call call = {.engine = engine, .of_run = is_of_run(request)};
+	int r = link_call_noting(
+		engine->config.link, request, clock_deadline_ns(patience), on_queued, &call, ret, err);
+	if (call.of_run) {
+		SCOPE_LOCK(&engine->lock);
+		engine->run_seq = 0;
 	}
+	if (r < 0 && err->code == ERR_TIMEOUT && !*ret)
+		agent_cancel(engine, call.seq);
 	return r;
 }
 

@@ -3,6 +3,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "host/engine/engine_internal.h"
+#include "host/engine/ops.h"
 #include "host/engine/validate.h"
 #include "host/link/link.h"
 #include "host/snapshot/capture.h"
@@ -65,16 +66,11 @@ void engine_cancel(struct engine *engine, const char *why)
 			why && *why ? why : "cancelled");
 		pthread_cond_broadcast(&engine->changed);
 	}
+	uint64_t seq = running ? engine->run_seq : 0;
 	pthread_mutex_unlock(&engine->lock);
-	if (!running)
-		return;
 	/* What the agent is at ends early; teardown comes from the run itself. */
-	Schedrig__V1__AgentRequest request = SCHEDRIG__V1__AGENT_REQUEST__INIT;
-	Schedrig__V1__CancelOps cancel = SCHEDRIG__V1__CANCEL_OPS__INIT;
-	request.kind_case = SCHEDRIG__V1__AGENT_REQUEST__KIND_CANCEL_OPS;
-	request.cancel_ops = &cancel;
-	int r = link_notify(engine->config.link, &request, NULL);
-	(void)r; /* not connected: then nothing is in flight either */
+	if (seq)
+		agent_cancel(engine, seq);
 }
 
 void engine_guest_lost(struct engine *engine, const struct err *why)
@@ -144,12 +140,22 @@ static int apply_adhoc(struct engine *engine, const Schedrig__V1__ApplyRequest *
 		ops[i].op = request->ops[i];
 		snprintf(ops[i].place, sizeof(ops[i].place), "ops[%zu]", i);
 	}
+	/* The guest knows programs by their staged names. */
+	_cleanup_free_ Schedrig__V1__Payload *payloads = calloc(request->n_payloads + 1, sizeof(*payloads));
+	_cleanup_free_ Schedrig__V1__Payload **list = calloc(request->n_payloads + 1, sizeof(*list));
+	if (!payloads || !list)
+		return err_set_os(err, ERR_HOST, ENOMEM, "cannot apply the ops");
+	for (size_t i = 0; i < request->n_payloads; i++) {
+		payloads[i] = *request->payloads[i];
+		payloads[i].program = (char *)staged_name(payloads[i].program);
+		list[i] = &payloads[i];
+	}
 	struct op_context context = {.engine = engine,
 		.scope = SCHEDRIG__V1__SCOPE__SCOPE_ADHOC,
 		.wait_ns = 30 * NS_PER_S,
 		.tags = &engine->adhoc_tags,
 		.results = results,
-		.payloads = request->payloads,
+		.payloads = list,
 		.n_payloads = request->n_payloads};
 	pthread_mutex_lock(&engine->event_lock);
 	context.phase = engine->phase;

@@ -24,6 +24,7 @@ struct engine {
 	char name[129];         /* [lock] of what runs */
 	bool cancelled;         /* [lock] the running scenario */
 	char cancel_why[200];   /* [lock] */
+	uint64_t run_seq;       /* [lock] the running scenario's ops at the agent, 0: none */
 	struct err lost;        /* [lock] code set: the guest is gone */
 
 	/* Since the engine was made; written by whoever froze. Nothing is ordered by them. */
@@ -111,7 +112,9 @@ int ops_loop(struct op_context *context, const struct planned_op *ops, size_t n,
 	uint64_t length_ns, uint32_t *ret_passes, uint32_t *ret_late, uint32_t *ret_dropped,
 	struct err *err) must_check;
 bool ops_all_guest(const struct planned_op *ops, size_t n);
-/* agent.c: one request with its host deadline; guest_ns: what the guest may take. */
+/* agent.c: gives up the request of that number. */
+void agent_cancel(struct engine *engine, uint64_t seq);
+/* One request with its host deadline; guest_ns: what the guest may take. */
 int agent_call(struct engine *engine, const Schedrig__V1__AgentRequest *request, uint64_t guest_ns,
 	Schedrig__V1__AgentResponse **ret, struct err *err) must_check;
 int agent_set_phase(struct engine *engine, uint32_t phase, struct err *err) must_check;

@@ -31,6 +31,26 @@ static bool governs(const struct layer *l, uint32_t phase)
 	return phase < l->n_phases && l->governed[phase];
 }
 
+static uint64_t phase_length_ns(const struct layer *l, uint32_t phase)
+{
+	const Schedrig__V1__RunResult *result = l->run->result;
+	if (phase == 0 || phase > result->n_steps)
+		return 0;
+	const Schedrig__V1__StepResult *step = result->steps[phase - 1];
+	return step->end_ns > step->begin_ns ? step->end_ns - step->begin_ns : 0;
+}
+
+/* Phases between a worker's start and its first sign of life: it did nothing in them, and that counts. */
+static void add_silence(const struct layer *l, const Schedrig__V1__WorkerReport *w, struct share *share)
+{
+	for (uint32_t p = w->started_phase; p < w->phases[0]->phase && p < l->n_phases; p++) {
+		if (!l->governed[p])
+			continue;
+		share->any = true;
+		share->max_gap_ns = MAX_OF(share->max_gap_ns, phase_length_ns(l, p));
+	}
+}
+
 static struct share share_of(const struct layer *l, const Schedrig__V1__WorkerReport *w)
 {
 	struct share share = {0};
@@ -46,6 +66,8 @@ static struct share share_of(const struct layer *l, const Schedrig__V1__WorkerRe
 		share.wall_ns += part->wall_ns;
 		share.max_gap_ns = MAX_OF(share.max_gap_ns, part->max_gap_ns);
 	}
+	if (w->n_phases)
+		add_silence(l, w, &share);
 	return share;
 }
 

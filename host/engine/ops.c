@@ -2,6 +2,8 @@
 /* Kinds of ops (see ops.h), from the one list. */
 #include "host/engine/ops.h"
 
+#include <string.h>
+
 static const struct {
 	const char *camel, *snake;
 	enum op_side side;
@@ -37,4 +39,10 @@ enum op_side op_kind_side(int kind)
 const char *op_kind_field(int kind)
 {
 	return kind < 0 ? "unknown" : kinds[kind].snake;
+}
+
+const char *staged_name(const char *program)
+{
+	const char *slash = strrchr(program, '/');
+	return slash ? slash + 1 : program;
 }

@@ -13,5 +13,7 @@ const char *op_kind_name(int kind);
 enum op_side op_kind_side(int kind);
 /* "set_cpuset": as in files. */
 const char *op_kind_field(int kind);
+/* What a payload's program is called in the guest: the last part of its path. */
+const char *staged_name(const char *program);
 
 #endif

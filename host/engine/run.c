@@ -5,6 +5,7 @@
 #include "common/parse.h"
 #include "host/engine/controllers.h"
 #include "host/engine/engine_internal.h"
+#include "host/engine/ops.h"
 #include "host/link/link.h"
 #include "proto/pb.h"
 
@@ -132,12 +133,6 @@ static void end_scenario(struct run *run)
 	pb_free(response);
 }
 
-static const char *base_name(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	return slash ? slash + 1 : path;
-}
-
 /* Tells the agent what ops need to know; enables controllers. */
 static int begin_scenario(struct run *run, struct err *err)
 {
@@ -162,7 +157,7 @@ static int begin_scenario(struct run *run, struct err *err)
 		return err_set_os(err, ERR_HOST, ENOMEM, "cannot begin the scenario");
 	for (size_t i = 0; i < s->n_payloads; i++) {
 		payloads[i] = *s->payloads[i];
-		payloads[i].program = (char *)base_name(payloads[i].program);
+		payloads[i].program = (char *)staged_name(payloads[i].program);
 		list[i] = &payloads[i];
 	}
 	begin.n_payloads = s->n_payloads;

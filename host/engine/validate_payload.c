@@ -1,16 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Payloads: definitions, what runs where and when it can be waited for. Pure. */
 #include "common/strbuf.h"
+#include "host/engine/ops.h"
 #include "host/engine/validate.h"
 #include "proto/wire.h"
 
 #include <string.h>
-
-static const char *base_name(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	return slash ? slash + 1 : path;
-}
 
 /* Names of staged files: they become file names in the guest. */
 static bool staged_name_good(const char *name)
@@ -20,7 +15,7 @@ static bool staged_name_good(const char *name)
 
 static void check_staged(struct check *check, const char *program)
 {
-	const char *name = base_name(program);
+	const char *name = staged_name(program);
 	if (!staged_name_good(name)) {
 		check_bad(check, ERR_INVALID_ARGUMENT, "program",
 			"'%.80s' names no program: 1 to %u bytes, not beginning with a dot", program,

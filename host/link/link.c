@@ -225,6 +225,13 @@ static void unlist(struct link *link, struct link_call *call)
 int link_call(struct link *link, const Schedrig__V1__AgentRequest *request, uint64_t deadline_ns,
 	Schedrig__V1__AgentResponse **ret_response, struct err *err)
 {
+	return link_call_noting(link, request, deadline_ns, NULL, NULL, ret_response, err);
+}
+
+int link_call_noting(struct link *link, const Schedrig__V1__AgentRequest *request, uint64_t deadline_ns,
+	void (*queued)(uint64_t seq, void *arg), void *arg, Schedrig__V1__AgentResponse **ret_response,
+	struct err *err)
+{
 	assert(!loop_is_current(link->config.loop));
 	struct err local = ERR_INIT;
 	err = err ? err : &local;
@@ -246,6 +253,8 @@ int link_call(struct link *link, const Schedrig__V1__AgentRequest *request, uint
 	link->n_calls++;
 	pthread_mutex_unlock(&link->lock);
 	r = post(link, out, err);
+	if (r == 0 && queued)
+		queued(call.seq, arg);
 	pthread_mutex_lock(&link->lock);
 	if (r == 0)
 		wait_done(link, &call, deadline_ns);

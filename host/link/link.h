@@ -57,6 +57,11 @@ void link_accept(struct link *link, int fd);
  * set on success only. Free it with pb_free(). ERR_TIMEOUT, ERR_AGENT_LOST, ERR_CANCELLED (link_cancel). */
 int link_call(struct link *link, const Schedrig__V1__AgentRequest *request, uint64_t deadline_ns,
 	Schedrig__V1__AgentResponse **ret_response, struct err *err) must_check;
+/* The same; once the request is on its way, and before waiting, queued(seq, arg) is called with its number,
+ * so that a link_notify() from then on comes behind it. */
+int link_call_noting(struct link *link, const Schedrig__V1__AgentRequest *request, uint64_t deadline_ns,
+	void (*queued)(uint64_t seq, void *arg), void *arg, Schedrig__V1__AgentResponse **ret_response,
+	struct err *err) must_check;
 /* (any thread) Sends a request whose answer nobody waits for (CancelOps while a call blocks). 0 says that it
  * is queued, no more. */
 int link_notify(struct link *link, const Schedrig__V1__AgentRequest *request, struct err *err) must_check;
