@@ -188,7 +188,9 @@ static int check(struct run_args *args, struct cli_file *file)
 		return CLI_USAGE;
 	}
 	code = stage_payloads(args, file);
-	int checked = cli_scenario_check(file, &topology->layout, (const char *const *)args->staged);
+	/* A program that was not found has been told already. */
+	int checked = cli_scenario_check(
+		file, &topology->layout, code == CLI_OK ? (const char *const *)args->staged : NULL);
 	return code != CLI_OK ? code : checked;
 }
 
