@@ -83,8 +83,8 @@ static json_t *segment_json(const struct kvm_segment *s)
 	X(rax)                                                                                               \
 	X(rbx)                                                                                               \
 	X(rcx)                                                                                               \
-	X(rdx) X(rsi) X(rdi) X(rsp) X(rbp) X(r8) X(r9) X(r10) X(r11) X(r12) X(r13) X(r14) X(r15) X(rip)      \
-		X(rflags)
+	X(rdx)                                                                                               \
+	X(rsi) X(rdi) X(rsp) X(rbp) X(r8) X(r9) X(r10) X(r11) X(r12) X(r13) X(r14) X(r15) X(rip) X(rflags)
 #define CONTROL_LIST(X) X(cr0) X(cr2) X(cr3) X(cr4) X(cr8) X(efer) X(apic_base)
 #define SEGMENT_LIST(X) X(cs) X(ds) X(es) X(fs) X(gs) X(ss) X(tr) X(ldt)
 

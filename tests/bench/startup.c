@@ -35,8 +35,8 @@ static int compare(const void *a, const void *b)
 static void print_row(const char *what, double *values, int n, const char *unit)
 {
 	qsort(values, (size_t)n, sizeof(*values), compare);
-	printf("%-14s min %8.2f   median %8.2f   p90 %8.2f   max %8.2f %s\n", what, values[0], values[n / 2], values[n * 9 / 10],
-	        values[n - 1], unit);
+	printf("%-14s min %8.2f   median %8.2f   p90 %8.2f   max %8.2f %s\n", what, values[0], values[n / 2],
+		values[n * 9 / 10], values[n - 1], unit);
 }
 
 /* Private dirty KiB of the process's mappings, those as large as guest memory left out. */
@@ -99,7 +99,8 @@ static bool measure(char **argv, const char *socket_path, struct sample *ret)
 		}
 		schedrig_free_message(info);
 		info = NULL;
-		usleep(2000); /* polling interval of a measurement from outside; what is measured does not wait for it */
+		usleep(2000); /* polling interval of a measurement from outside; what is measured does not
+				 wait for it */
 	}
 	if (!good)
 		fprintf(stderr, "no first KVM_RUN: %s\n", err.message);
@@ -124,7 +125,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	snprintf(socket_path, sizeof(socket_path), "%s/vm", directory);
-	char *args[48] = { argv[1], (char *)"--topology", argv[2], (char *)"--socket", socket_path };
+	char *args[48] = {argv[1], (char *)"--topology", argv[2], (char *)"--socket", socket_path};
 	for (int i = 4; i < argc; i++)
 		args[i + 1] = argv[i];
 	double ms[RUNS_MAX], mib[RUNS_MAX];

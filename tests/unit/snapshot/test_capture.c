@@ -103,8 +103,8 @@ Test(capture, run_queues_and_registers_of_real_kernels, .timeout = 60)
 			rq_set(&l, cpu, "scx.local_dsq.nr", 7);
 			rq_set(&l, cpu, "curr", init_task.v);
 		}
-		/* A curr that points nowhere, a CPU that is offline (its run queue is still there) and one that
-		 * is not possible. */
+		/* A curr that points nowhere, a CPU that is offline (its run queue is still there) and one
+		 * that is not possible. */
 		rq_set(&l, 1, "curr", 0xdead00000000);
 		*(uint64_t *)at_symbol(&l, "__cpu_online_mask") = 1;
 		*(uint64_t *)at_symbol(&l, "__cpu_possible_mask") = 3;
