@@ -221,7 +221,8 @@ static int start(struct daemon *d, uint64_t start_ns, struct err *err)
 	if (r < 0)
 		return r;
 	if (d->control)
-		control_set_engine(d->control, machine_engine(d->machine));
+		control_set_engine(d->control, machine_engine(d->machine),
+			&machine_topology(d->machine)->layout, machine_staged(d->machine));
 	return 0;
 }
 

@@ -218,7 +218,8 @@ void cli_print_result(FILE *out, const Schedrig__V1__RunResult *result)
 	put_verdict(out, verdict ? verdict->verdict : 0);
 	fputc(' ', out);
 	put(out, text_of(result->scenario));
-	if (verdict && verdict->summary && verdict->summary[0]) {
+	/* The parts say more. */
+	if (verdict && !verdict->n_parts && verdict->summary && verdict->summary[0]) {
 		fputs(": ", out);
 		put(out, verdict->summary);
 	}

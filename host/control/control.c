@@ -157,9 +157,12 @@ void control_free(struct control *control)
 	free(control);
 }
 
-void control_set_engine(struct control *control, struct engine *engine)
+void control_set_engine(struct control *control, struct engine *engine, const struct cpu_layout *layout,
+	const char *const *staged)
 {
 	control->engine = engine;
+	control->config.layout = layout;
+	control->config.staged = staged;
 }
 
 void control_set_ready(struct control *control)

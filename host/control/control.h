@@ -55,8 +55,10 @@ struct control *control_new(const struct control_config *config, struct err *err
 void control_free(struct control *control);
 SCOPE_GUARD(struct control *, control_free, control_free)
 
-/* The engine is there. Before control_set_ready(). */
-void control_set_engine(struct control *control, struct engine *engine);
+/* The engine is there, and what Validate checks against (each may be NULL, see control_config). Before the
+ * loop runs and before control_set_ready(). */
+void control_set_engine(struct control *control, struct engine *engine, const struct cpu_layout *layout,
+	const char *const *staged);
 /* Submit, Apply and EndAdhoc wait from control_new() until this. */
 void control_set_ready(struct control *control);
 /* The guest is gone: Submit, Apply and EndAdhoc, waiting ones included, fail with this from now on. What runs
