@@ -131,10 +131,24 @@ static void abandon(struct lane *lane)
 	(void)!loop_post(lane->agent->loop, lane->agent, teardown_done, lane->agent);
 }
 
+/* As an ordinary process: what is there ends first, since nobody reaps once the loop has stopped. */
+static void stop_process(struct agent *agent)
+{
+	static const enum scene_scope scopes[] = {SCENE_ADHOC, SCENE_BACKDROP};
+	lane_cancel(&agent->lanes[LANE_SCENARIO], 0);
+	lane_cancel(&agent->lanes[LANE_ADHOC], 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(scopes); i++) {
+		struct scene_ended ended;
+		scene_end(agent->scene, scopes[i], true, &ended);
+		scene_ended_deinit(&ended);
+	}
+	loop_stop(agent->loop);
+}
+
 static void power_off(struct agent *agent)
 {
 	if (!agent->config.in_vm) {
-		loop_stop(agent->loop);
+		stop_process(agent);
 		return;
 	}
 	sync();

@@ -715,6 +715,29 @@ Test(agent, a_lost_link_ends_everything, .timeout = 30)
 	cr_assert(gone(pid));
 }
 
+Test(agent, power_off_ends_a_scenario, .timeout = 30)
+{
+	struct shell shell;
+	begin();
+	shell_init(&shell, "sleep 1000", 0);
+	scenario(shell.list, 1);
+	add_cgroup("a");
+	pb_free(spawn("a", NULL, 2));
+	int pid = run_payload("a");
+	PB(AgentRequest) request = INIT_OF(AGENT_REQUEST);
+	PB(PowerOff) off = INIT_OF(POWER_OFF);
+	request.kind_case = SCHEDRIG__V1__AGENT_REQUEST__KIND_POWER_OFF;
+	request.power_off = &off;
+	PB(AgentResponse) *response = peer_call(&peer, &request);
+	cr_assert_eq(response->kind_case, SCHEDRIG__V1__AGENT_RESPONSE__KIND_OK);
+	pb_free(response);
+	int status;
+	cr_assert_eq(waitpid(peer.pid, &status, 0), peer.pid);
+	cr_assert_eq(status, 0);
+	cr_assert(gone(pid));
+	cr_assert_eq(rmdir(peer.cgroup), 0, "cgroups are left");
+}
+
 Test(agent, a_killed_agent_leaves_no_process, .timeout = 30)
 {
 	struct shell shell;
