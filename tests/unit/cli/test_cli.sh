@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+# What a user sees of `schedrig` without a VM: sentences, places, exit codes. Prints TAP.
+#
+#   test_cli.sh SCHEDRIG
+set -uo pipefail
+schedrig=$1
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+export XDG_RUNTIME_DIR=$dir NO_COLOR=1
+cd "$dir" || exit 1
+number=0
+
+# expect NAME STATUS TEXT COMMAND...: the command ends with this status, and its output holds every line of TEXT.
+expect() {
+	local name=$1 status=$2 text=$3 out rc=0 line bad=
+	shift 3
+	out=$("$@" 2>&1 </dev/null) || rc=$?
+	[ "$rc" -eq "$status" ] || bad="exit status $rc instead of $status"
+	while IFS= read -r line; do
+		case $out in
+		*"$line"*) ;;
+		*) bad="${bad:+$bad; }no '$line'" ;;
+		esac
+	done <<<"$text"
+	number=$((number + 1))
+	if [ -z "$bad" ]; then
+		printf 'ok %d - %s\n' "$number" "$name"
+	else
+		printf 'not ok %d - %s\n# %s\n' "$number" "$name" "$bad"
+		printf '%s\n' "$out" | sed 's/^/# /'
+	fi
+}
+
+cat >good.yaml <<'END'
+backdrop:
+  cgroups: [{name: a, cpuset: {llc: 0}}]
+steps:
+  - hold: {fixed: 1s}
+assertions: {not_stuck: {}}
+END
+cat >unknown.yaml <<'END'
+steps:
+  - ops:
+      - set_cpusett: {cgroup: a}
+bogus: 1
+END
+cat >wrong.yaml <<'END'
+steps:
+  - hold: {loop: 0s}
+    ops:
+      - set_cpuset: {cgroup: nobody, cpus: {llc: 0}}
+END
+printf 'steps:\n  - hold: {fixed: 10parsecs}\n' >unit.yaml
+printf 'steps:\n  - hold: {frac: .nan}\n' >nan.yaml
+printf 'payloads: [{name: p, program: no-such-program-anywhere}]\nsteps: [{ops: [{run_payload: {payload: p}}]}]\n' >payload.yaml
+head -c 3000 /dev/urandom >noise.yaml
+: >empty.sock
+
+expect 'no command' 64 'Usage:' "$schedrig"
+expect 'unknown command' 64 'there is no command `frob`' "$schedrig" frob
+expect 'unknown option' 64 "unrecognized option '--frob'" "$schedrig" lint --frob good.yaml
+expect 'help' 0 $'Commands:\nrun ' "$schedrig" --help
+expect 'help of a command' 0 '--topology' "$schedrig" run --help
+expect 'lint: a good file' 0 'good.yaml: no mistakes' "$schedrig" lint good.yaml
+expect 'lint: no file' 64 'No such file or directory' "$schedrig" lint none.yaml
+expect 'lint: unknown op and field, each with its line' 64 \
+	$'unknown.yaml:3:9: error: \n    3 |       - set_cpusett: {cgroup: a}\n      |         ^\nunknown.yaml:4:1: error: ' \
+	"$schedrig" lint unknown.yaml
+expect 'lint: mistakes in the meaning' 64 $'wrong.yaml:2:\nwrong.yaml:4:\nnobody' "$schedrig" lint wrong.yaml
+expect 'lint: unknown unit' 64 $'unit.yaml:2:\nparsecs' "$schedrig" lint unit.yaml
+expect 'lint: not a number' 64 'nan.yaml:2:' "$schedrig" lint nan.yaml
+expect 'lint: no YAML at all' 64 'noise.yaml' "$schedrig" lint noise.yaml
+expect 'lint: one bad among good ones' 64 'good.yaml: no mistakes' "$schedrig" lint good.yaml wrong.yaml
+expect 'lint: impossible topology' 64 '3 LLCs cannot be shared out over 2 nodes' "$schedrig" lint -t 2n3l1c1t good.yaml
+expect 'lint: against a topology' 64 'LLC' "$schedrig" lint -t 1n1l1c1t <(sed 's/llc: 0/llc: 7/' good.yaml)
+expect 'no socket named' 64 '-s PATH' "$schedrig" info
+expect 'no controller' 69 'there is no socket none.sock' "$schedrig" -s none.sock info
+expect 'not a socket' 69 'empty.sock' "$schedrig" -s empty.sock info
+expect 'submit: mistakes first, no controller needed' 64 'wrong.yaml:2:' "$schedrig" -s none.sock submit wrong.yaml
+expect 'read: wrong width' 64 'u8, u16, u32, u64' "$schedrig" -s none.sock read jiffies:u7
+expect 'write: no value' 64 'TARGET=VALUE' "$schedrig" -s none.sock write jiffies
+expect 'write: value too wide' 64 'does not fit into 8 bits' "$schedrig" -s none.sock write jiffies:u8=256
+expect 'run: no scenario' 64 'which scenario?' "$schedrig" run
+expect 'run: bad file, nothing is booted' 64 'wrong.yaml:2:' "$schedrig" run wrong.yaml
+expect 'run: impossible topology' 64 '3 LLCs cannot be shared out over 2 nodes' "$schedrig" run -t 2n3l1c1t good.yaml
+expect 'run: a program that is not there' 64 $'payload.yaml:1:\nno-such-program-anywhere' "$schedrig" run payload.yaml
+expect 'run: a kernel that is not there' 64 'there-is-no-kernel' "$schedrig" run --kernel ./there-is-no-kernel good.yaml
+expect 'run: a text file as kernel' 64 'not a kernel' "$schedrig" run --kernel ./good.yaml good.yaml
+cp "$schedrig" alone
+expect 'run: no schedrigd' 69 'there is no schedrigd' env PATH=/nonexistent ./alone run good.yaml
+expect 'nothing stays behind' 2 'No such file' ls -d "$dir"/schedrig-run.*
+echo "1..$number"
