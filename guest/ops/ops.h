@@ -19,7 +19,7 @@ void *ops_message_new(struct arena *arena, const ProtobufCMessageDescriptor *typ
 struct op_run {
 	struct scene *scene;
 	const PB(ScenarioBegin) * begin; /* what the scenario said; NULL outside one */
-	PB(Payload) * *payloads; /* an ad-hoc request's own definitions, [n_payloads] */
+	PB(Payload) * *payloads;         /* an ad-hoc request's own definitions, [n_payloads] */
 	size_t n_payloads;
 	struct scene_call call;
 	uint64_t request_deadline_ns; /* of the whole request, or CLOCK_NEVER_NS */
