@@ -23,8 +23,6 @@
 #define EVENT_QUEUE_BYTES (8u << 20)
 #define RETRY_NS (UINT64_C(100) * 1000000)
 
-static void try_connect(struct agent *agent);
-
 /* --- out --- */
 
 struct outgoing {

@@ -5,7 +5,7 @@
 
 void worker_run_bursty(struct worker *worker)
 {
-	while (!worker_stopping(worker)) {
+	for (;;) {
 		uint64_t until_ns = worker_now_ns() + worker->params->burst_ns;
 		do
 			worker_burst(worker, WORKER_BURST_UNITS);

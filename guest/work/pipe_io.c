@@ -54,7 +54,7 @@ static void burst(struct worker *worker)
 void worker_run_pipe_io(struct worker *worker)
 {
 	bool first = worker->index % 2 == 0, partner = true;
-	while (!worker_stopping(worker) && partner) {
+	do {
 		if (first) {
 			burst(worker);
 			partner = hand_over(worker) && receive(worker);
@@ -66,7 +66,7 @@ void worker_run_pipe_io(struct worker *worker)
 			}
 		}
 		worker_iteration(worker);
-	}
+	} while (!worker_stopping(worker) && partner);
 	/* Without a partner there is nothing to do, but a worker ends only when it is asked to. */
 	while (!worker_stopping(worker))
 		slot_futex_wait(&worker->slot->stop, 0, UINT64_MAX);

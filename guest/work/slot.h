@@ -31,6 +31,7 @@ struct work_slot {
 	_Atomic uint32_t go;                 /* A: 1 releases, futex */
 	_Atomic uint32_t stop;               /* A: 1 asks to stop, futex */
 	_Atomic uint32_t set;                /* A: set in force */
+	uint64_t released_ns;                /* A, before go: its time counts from here */
 	char call[24];                       /* W, before SLOT_FAILED */
 	int call_errno;                      /* W, before SLOT_FAILED */
 	/* When the partner handed over last: for wake latencies of pairs. */

@@ -4,8 +4,8 @@
 
 void worker_run_spin_wait(struct worker *worker)
 {
-	while (!worker_stopping(worker)) {
+	do {
 		worker_burst(worker, WORKER_BURST_UNITS);
 		worker_iteration(worker);
-	}
+	} while (!worker_stopping(worker));
 }

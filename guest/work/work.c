@@ -317,6 +317,7 @@ int work_start(struct work **works, unsigned count, const struct work_spec *spec
 	uint64_t now_ns = clock_now_ns();
 	for (unsigned k = 0; k < count; k++) {
 		works[k]->start_ns = now_ns;
+		works[k]->slot->released_ns = now_ns;
 		atomic_store_explicit(&works[k]->slot->go, 1, memory_order_release);
 		slot_futex_wake(&works[k]->slot->go);
 	}
@@ -414,6 +415,8 @@ void work_report(struct work *work, struct work_report *ret)
 		ret->n_parts = parts;
 		add_open_part(ret, parts + 1);
 	}
+	if (ret->missing && !ret->wall_ns)
+		ret->wall_ns = work->child.end_ns - work->start_ns;
 	if (!ret->missing)
 		strcpy(ret->exit, "stopped");
 	else if (WIFSIGNALED(work->child.status) && WTERMSIG(work->child.status) == SIGKILL)

@@ -192,7 +192,8 @@ static void (*const runs[WORK_TYPES])(struct worker *worker) = {
 
 void worker_work(struct worker *worker)
 {
-	uint64_t now_ns = worker_now_ns();
+	/* From the release and not from its first instruction: the wait for a CPU is the first gap. */
+	uint64_t now_ns = worker->slot->released_ns;
 	worker->start_ns = worker->last_ns = worker->published_ns = now_ns;
 	int cpu = sched_getcpu();
 	worker->last_cpu = cpu < 0 ? 0 : (uint32_t)cpu;

@@ -26,7 +26,7 @@ struct worker {
 	uint64_t part_max_gap_ns;
 };
 
-/* Work types: return when worker_stopping(). */
+/* Work types: at least one round (whoever was released has worked), then until worker_stopping(). */
 #define X(snake, upper, group) void worker_run_##snake(struct worker *worker);
 WORK_TYPE_LIST(X)
 #undef X
