@@ -192,7 +192,6 @@ static void fail_ops(struct step *s, struct err *err)
 		SCOPE_LOCK(&s->run->engine->lock);
 		snprintf(err->message, sizeof(err->message), "%s", s->run->engine->cancel_why);
 	}
-	engine_explain_loss(s->run->engine, err);
 	fail(s, err, ended_by(err));
 }
 
