@@ -32,8 +32,7 @@ struct daemon {
 	struct event *signals[4], *timeout, *linger;
 	int ready_fd;
 	int exit_code;
-	unsigned stops; /* asked for so far */
-	bool machine_ended, control_idle;
+	bool stopping, signalled, machine_ended, control_idle;
 };
 
 static int exit_code_of(const struct err *err)
@@ -84,34 +83,34 @@ static void maybe_leave(struct daemon *d)
 		loop_stop(d->loop);
 }
 
+/* Nobody waits for anything any more: now the guest may go. */
 static void on_control_idle(void *arg)
 {
 	struct daemon *d = arg;
 	d->control_idle = true;
+	if (d->machine)
+		machine_stop(d->machine);
 	maybe_leave(d);
 }
 
+/* In order: clients and what runs for them, whose teardown needs the guest, then the guest. Idempotent. */
 static void stop(struct daemon *d, const char *why)
 {
-	d->stops++;
-	if (d->stops == 1) {
-		if (d->control)
-			control_stop(d->control, why, on_control_idle, d);
-		else
-			d->control_idle = true;
-		if (d->machine)
-			machine_stop(d->machine);
-	} else if (d->stops > 2) {
-		loop_stop(d->loop);
-	}
-	maybe_leave(d);
+	if (d->stopping)
+		return;
+	d->stopping = true;
+	if (d->control)
+		control_stop(d->control, why, on_control_idle, d);
+	else
+		on_control_idle(d);
 }
 
 static void on_signal(evutil_socket_t number, short what, void *arg)
 {
 	struct daemon *d = arg;
-	if (d->stops)
-		d->stops = 2; /* a second one: at once */
+	if (d->signalled)
+		loop_stop(d->loop); /* a second one: at once */
+	d->signalled = true;
 	stop(d, number == SIGINT ? "interrupted" : "terminated");
 }
 
@@ -159,7 +158,7 @@ static void on_ended(struct machine *machine, const struct err *err, void *arg)
 		if (d->control)
 			control_set_ended(d->control, err);
 	}
-	if (d->stops) {
+	if (d->stopping) {
 		maybe_leave(d);
 		return;
 	}

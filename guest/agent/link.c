@@ -310,6 +310,14 @@ static void connected(struct agent *agent, int fd)
 static void connect_failed(struct agent *agent, int errnum)
 {
 	fd_close(&agent->connecting_fd);
+	if (!agent->ever_greeted && errnum == EAFNOSUPPORT) {
+		agent->result = err_set(&agent->err, ERR_UNSUPPORTED,
+			"cannot reach the controller: this kernel has no virtio-vsock "
+			"(vmw_vsock_virtio_transport is neither built in nor among the modules that were "
+			"shipped)");
+		loop_stop(agent->loop);
+		return;
+	}
 	/* Before the first hello there is a limit; afterwards the agent stays whatever happens. */
 	if (!agent->ever_greeted && !clock_left_ns(agent->connect_until_ns)) {
 		agent->result = err_set_os(&agent->err, ERR_GUEST_OS, errnum,

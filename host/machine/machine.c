@@ -153,8 +153,12 @@ static int build(struct machine *m, struct err *err)
 	int r = plan_topology(m, err);
 	if (r == 0)
 		r = kernel_store_dir(m->cache_dir, sizeof(m->cache_dir), err);
-	if (r == 0)
+	if (r == 0) {
 		r = kernel_find(o->kernel, m->cache_dir, &m->kernel, err);
+		/* No kernel is what the host lacks (exit code 69), not a mistake in an option. */
+		if (r < 0 && err->code == ERR_NOT_FOUND)
+			err->code = ERR_HOST;
+	}
 	if (r == 0)
 		r = kernel_image_load(m->kernel.image, &m->image, err);
 	if (r == 0)
