@@ -137,6 +137,7 @@ static int load_guest(struct machine *m, struct err *err)
 		return err_set(err, ERR_LIMIT_EXCEEDED, "--cmdline is too long: %zu bytes are possible",
 			sizeof(m->cmdline) - sizeof(base_cmdline) - 1);
 	struct boot_config boot = {.kernel = m->image,
+		.load = m->load,
 		.cmdline = m->cmdline,
 		.initramfs = m->initramfs.bytes,
 		.initramfs_bytes = m->initramfs.size,
@@ -161,6 +162,13 @@ static int build(struct machine *m, struct err *err)
 	}
 	if (r == 0)
 		r = kernel_image_load(m->kernel.image, &m->image, err);
+	if (r < 0)
+		return r;
+	m->memory = gmem_new(m->topology.node_bytes, m->topology.n_nodes, err);
+	if (!m->memory)
+		return err_errno(err->code);
+	/* Takes as long as all that follows, and goes on meanwhile. */
+	r = boot_load_start(m->image, m->memory, &m->load, err);
 	if (r == 0)
 		r = prepare_initramfs(m, err);
 	if (r == 0 && o->run_dir) {
@@ -170,9 +178,6 @@ static int build(struct machine *m, struct err *err)
 	}
 	if (r < 0)
 		return r;
-	m->memory = gmem_new(m->topology.node_bytes, m->topology.n_nodes, err);
-	if (!m->memory)
-		return err_errno(err->code);
 	struct vm_config config = {.n_vcpus = m->topology.layout.n_cpus,
 		.memory = m->memory,
 		.apic_ids = m->topology.apic_id,
@@ -226,6 +231,7 @@ void machine_free(struct machine *m)
 	for (unsigned i = 0; i < m->n_devices; i++)
 		virtio_free(m->devices[i]);
 	console_log_free(m->console);
+	boot_load_free(m->load);
 	gmem_free(m->memory);
 	initramfs_close(&m->initramfs);
 	kernel_image_free(m->image);

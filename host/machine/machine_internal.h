@@ -45,6 +45,7 @@ struct machine {
 	struct kernel_image *image;
 	struct initramfs initramfs;
 	struct gmem *memory;
+	struct boot_load *load; /* the kernel into memory */
 	struct vm *vm;
 	struct console_log *console;
 	struct serial *serial;

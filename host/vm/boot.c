@@ -11,28 +11,9 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 
 /* COMMAND_LINE_SIZE of x86, less the NUL: the kernel cuts off what is longer without a word. */
 #define CMDLINE_MAX 2047
-
-/* Puts the file's pages where the guest's were: tens of megabytes with staged programs, of which a copy would
- * cost more than all else before the first instruction. What the guest writes there later is its own. */
-static int map_initramfs(uint8_t *host, uint64_t size, const struct boot_config *config, struct err *err)
-{
-	struct stat st;
-	if (fstat(config->initramfs_fd, &st) < 0 || (uint64_t)st.st_size < config->initramfs_bytes)
-		return err_set(err, ERR_HOST, "the initramfs's file is shorter than its %zu bytes",
-			config->initramfs_bytes);
-	if (mmap(host, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
-		    config->initramfs_fd, 0) == MAP_FAILED)
-		return err_set_os(err, ERR_HOST, errno, "cannot map the initramfs into guest memory");
-	/* As for the rest of guest memory: gmem.c. */
-	(void)madvise(host, size, MADV_DONTDUMP);
-	(void)madvise(host, size, MADV_DONTFORK);
-	return 0;
-}
 
 /* Top of the first piece of RAM, below the hole: where the kernel can reach everything with its first page
  * tables. */
@@ -54,11 +35,44 @@ static int place_initramfs(const struct boot_config *config, const struct gmem *
 			config->initramfs_bytes >> 20, (unsigned long long)(kernel_end >> 20),
 			(unsigned long long)(top >> 20));
 	*ret_at = GPA(top - size);
-	uint8_t *host = gmem_ptr(memory, *ret_at, size);
-	if (config->initramfs_fd > 0)
-		return map_initramfs(host, size, config, err);
-	memcpy(host, config->initramfs, config->initramfs_bytes);
+	if (config->initramfs_fd <= 0) {
+		memcpy(gmem_ptr(memory, *ret_at, size), config->initramfs, config->initramfs_bytes);
+		return 0;
+	}
+	/* Tens of megabytes with staged programs, of which a copy would cost more than all else before the
+	 * first instruction. */
+	int r = gmem_map_file(memory, *ret_at, config->initramfs_bytes, config->initramfs_fd, 0);
+	return r < 0 ? err_set_os(err, ERR_HOST, -r, "cannot map the initramfs into guest memory") : 0;
+}
+
+struct boot_load {
+	struct elf_loaded elf;
+};
+
+int boot_load_start(
+	const struct kernel_image *kernel, const struct gmem *memory, struct boot_load **ret, struct err *err)
+{
+	if (!gmem_ptr(memory, GPA(0), LAYOUT_KERNEL))
+		return err_set(
+			err, ERR_LIMIT_EXCEEDED, "a kernel cannot boot with less than 1 MiB of memory");
+	struct boot_load *load = calloc(1, sizeof(*load));
+	if (!load)
+		return err_set_os(err, ERR_HOST, ENOMEM, "cannot load the kernel");
+	int r = elf_load(kernel->elf, kernel->elf_bytes, kernel->fd, memory, &load->elf, err);
+	if (r < 0) {
+		free(load);
+		return r;
+	}
+	*ret = load;
 	return 0;
+}
+
+void boot_load_free(struct boot_load *load)
+{
+	if (!load)
+		return;
+	boot_copy_finish(&load->elf.job);
+	free(load);
 }
 
 int boot_kernel(struct vm *vm, const struct boot_config *config, struct boot_info *ret_info, struct err *err)
@@ -68,17 +82,17 @@ int boot_kernel(struct vm *vm, const struct boot_config *config, struct boot_inf
 	if (cmdline > CMDLINE_MAX)
 		return err_set(err, ERR_LIMIT_EXCEEDED,
 			"the kernel's command line has %zu characters; it reads %d", cmdline, CMDLINE_MAX);
-	if (!gmem_ptr(memory, GPA(0), LAYOUT_KERNEL))
-		return err_set(
-			err, ERR_LIMIT_EXCEEDED, "a kernel cannot boot with less than 1 MiB of memory");
-
-	struct elf_loaded loaded;
-	int rc = elf_load(
-		config->kernel->elf, config->kernel->elf_bytes, config->kernel->fd, memory, &loaded, err);
-	if (rc < 0)
-		return rc;
+	_cleanup_(boot_load_free_p) struct boot_load *own = NULL;
+	struct boot_load *load = config->load;
+	if (!load) {
+		int r = boot_load_start(config->kernel, memory, &own, err);
+		if (r < 0)
+			return r;
+		load = own;
+	}
+	const struct elf_loaded *loaded = &load->elf;
 	gpa_t initramfs = GPA(0);
-	rc = place_initramfs(config, memory, loaded.end.v, &initramfs, err);
+	int rc = place_initramfs(config, memory, loaded->end.v, &initramfs, err);
 	if (rc < 0)
 		return rc;
 	memcpy(gmem_ptr(memory, GPA(LAYOUT_CMDLINE), cmdline + 1), config->cmdline, cmdline + 1);
@@ -101,10 +115,11 @@ int boot_kernel(struct vm *vm, const struct boot_config *config, struct boot_inf
 		if (rc < 0)
 			return rc;
 	}
-	rc = regs_set_long_mode(vm, 0, loaded.entry, GPA(LAYOUT_BOOT_PARAMS), err);
+	rc = regs_set_long_mode(vm, 0, loaded->entry, GPA(LAYOUT_BOOT_PARAMS), err);
 	if (rc < 0)
 		return rc;
+	boot_copy_finish(&load->elf.job);
 	if (ret_info)
-		*ret_info = (struct boot_info){loaded.entry, loaded.start, loaded.end, initramfs};
+		*ret_info = (struct boot_info){loaded->entry, loaded->start, loaded->end, initramfs};
 	return 0;
 }

@@ -7,8 +7,21 @@
 #include "host/vm/kernel_image.h"
 #include "host/vm/vm.h"
 
+/* A kernel on its way into guest memory. */
+struct boot_load;
+
+/* Starts it, on threads of its own: it takes as long as all the rest of building a VM, which can be done
+ * meanwhile. Memory is still all zero where the kernel goes; kernel and memory outlive *ret.
+ * ERR_INVALID_ARGUMENT for a damaged kernel, ERR_LIMIT_EXCEEDED when it does not fit. */
+int boot_load_start(const struct kernel_image *kernel, const struct gmem *memory, struct boot_load **ret,
+	struct err *err) must_check;
+/* Waits for its end. Takes NULL. */
+void boot_load_free(struct boot_load *load);
+SCOPE_GUARD(struct boot_load *, boot_load_free, boot_load_free)
+
 struct boot_config {
 	const struct kernel_image *kernel;
+	struct boot_load *load; /* of that kernel into this VM's memory; NULL: it is loaded now */
 	const char *cmdline; /* shorter than LAYOUT_CMDLINE_BYTES, and than the kernel's own limit of 2047 */
 	const void *initramfs; /* may be NULL */
 	size_t initramfs_bytes;
@@ -22,9 +35,9 @@ struct boot_info {
 	gpa_t initramfs; /* 0 if there is none */
 };
 
-/* Copies the kernel, copies or maps the initramfs, writes page tables, GDT, boot_params and command line, and
- * sets registers of all vCPUs (the others wait for INIT/SIPI). The kernel is not randomised. ret_info may be
- * NULL. */
+/* Loads the kernel or waits for it, copies or maps the initramfs, writes page tables, GDT, boot_params and
+ * command line, and sets registers of all vCPUs (the others wait for INIT/SIPI). The kernel is not
+ * randomised. ret_info may be NULL. */
 int boot_kernel(struct vm *vm, const struct boot_config *config, struct boot_info *ret_info,
 	struct err *err) must_check;
 

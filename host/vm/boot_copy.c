@@ -1,28 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Copies into guest memory. Threads of its own that live as long as the call. */
+/* Copies into guest memory. Threads of its own from start to finish. */
 #include "host/vm/boot_copy.h"
 
 #include "common/scope.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
 
 #define PAGE_BYTES 4096u
 /* A large page of the guest's memory: two threads should not fault in the same one. */
 #define CHUNK_BYTES (UINT64_C(2) << 20)
-#define HELPERS_MAX 3
 /* Not worth a thread. */
 #define ALONE_BYTES (4 * CHUNK_BYTES)
-
-struct work {
-	const struct boot_copy *copies;
-	unsigned n;
-	_Atomic uint64_t next; /* chunk to be done, counted over all copies */
-};
 
 static bool is_zero(const uint8_t *p, size_t n)
 {
@@ -86,36 +77,42 @@ static void copy_chunk(const struct boot_copy *copy, uint64_t chunk)
 
 static void *take_chunks(void *arg)
 {
-	struct work *work = arg;
+	struct boot_copy_job *job = arg;
 	for (;;) {
-		uint64_t chunk = atomic_fetch_add_explicit(&work->next, 1, memory_order_relaxed);
+		/* Relaxed: the number is all that is shared; the bytes are seen by who joins the helpers. */
+		uint64_t chunk = atomic_fetch_add_explicit(&job->next, 1, memory_order_relaxed);
 		unsigned i = 0;
-		while (i < work->n && chunk >= chunks_of(&work->copies[i]))
-			chunk -= chunks_of(&work->copies[i++]);
-		if (i == work->n)
+		while (i < job->n && chunk >= chunks_of(&job->copies[i]))
+			chunk -= chunks_of(&job->copies[i++]);
+		if (i == job->n)
 			return NULL;
-		copy_chunk(&work->copies[i], chunk);
+		copy_chunk(&job->copies[i], chunk);
 	}
 }
 
-void boot_copy_all(const struct boot_copy *copies, unsigned n)
+void boot_copy_start(struct boot_copy_job *job, const struct boot_copy *copies, unsigned n)
 {
-	struct work work = {.copies = copies, .n = n};
+	*job = (struct boot_copy_job){.copies = copies, .n = n};
 	uint64_t bytes = 0;
 	for (unsigned i = 0; i < n; i++)
 		bytes += copies[i].length;
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	unsigned wanted = bytes <= ALONE_BYTES || cpus < 2 ? 0 : (unsigned)MIN_OF(cpus - 1, HELPERS_MAX),
-		 helpers = 0;
-	pthread_t threads[HELPERS_MAX];
+	unsigned wanted =
+		bytes <= ALONE_BYTES || cpus < 2 ? 0 : (unsigned)MIN_OF(cpus - 1, BOOT_COPY_HELPERS_MAX);
 	/* Signals stay with the threads that expect them. */
 	sigset_t all, before;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	while (helpers < wanted && pthread_create(&threads[helpers], NULL, take_chunks, &work) == 0)
-		helpers++;
+	while (job->n_helpers < wanted &&
+		pthread_create(&job->helpers[job->n_helpers], NULL, take_chunks, job) == 0)
+		job->n_helpers++;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	take_chunks(&work);
-	for (unsigned i = 0; i < helpers; i++)
-		pthread_join(threads[i], NULL);
+}
+
+void boot_copy_finish(struct boot_copy_job *job)
+{
+	take_chunks(job);
+	for (unsigned i = 0; i < job->n_helpers; i++)
+		pthread_join(job->helpers[i], NULL);
+	job->n_helpers = 0;
 }

@@ -7,10 +7,19 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
+#define PAGE_BYTES UINT64_C(4096)
 #define HUGE_BYTES (UINT64_C(2) << 20)
 /* Guest-physical addresses that every x86-64 CPU has: 40 bits. */
 #define GPA_LIMIT (UINT64_C(1) << 40)
+
+/* Guest memory is neither dumped nor forked: advice, too. */
+static void keep_inside(void *p, uint64_t size)
+{
+	(void)madvise(p, size, MADV_DONTDUMP);
+	(void)madvise(p, size, MADV_DONTFORK);
+}
 
 /* Aligned to 2 MiB in our space as in the guest's, so that both can use large pages. */
 static uint8_t *map_aligned(uint64_t size, struct err *err)
@@ -29,10 +38,9 @@ static uint8_t *map_aligned(uint64_t size, struct err *err)
 	if (HUGE_BYTES - head)
 		munmap(p + head + size, HUGE_BYTES - head);
 	p += head;
-	/* Advice only: a host without it is slower, not wrong. Guest memory is neither dumped nor forked. */
+	/* Advice only: a host without it is slower, not wrong. */
 	(void)madvise(p, size, MADV_HUGEPAGE);
-	(void)madvise(p, size, MADV_DONTDUMP);
-	(void)madvise(p, size, MADV_DONTFORK);
+	keep_inside(p, size);
 	return p;
 }
 
@@ -120,6 +128,25 @@ void *gmem_ptr(const struct gmem *mem, gpa_t gpa, uint64_t length)
 	if (!r || !range_fits(gpa.v - r->start.v, length, r->size_bytes))
 		return NULL;
 	return r->host + (gpa.v - r->start.v);
+}
+
+int gmem_map_file(const struct gmem *mem, gpa_t gpa, uint64_t length, int fd, uint64_t offset)
+{
+	struct stat st;
+	uint64_t size = round_up_u64(length, PAGE_BYTES);
+	uint8_t *host = size < length ? NULL : gmem_ptr(mem, gpa, size);
+	if (!host || gpa.v % PAGE_BYTES || offset % PAGE_BYTES)
+		return -EINVAL;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	/* Beyond the last page of a file there is nothing to be had but SIGBUS. */
+	if (!range_fits(offset, length, (uint64_t)MAX_OF(st.st_size, 0)))
+		return -EINVAL;
+	if (mmap(host, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd,
+		    (off_t)offset) == MAP_FAILED)
+		return -errno;
+	keep_inside(host, size);
+	return 0;
 }
 
 static int copy(const struct gmem *mem, gpa_t gpa, void *out, const void *in, size_t length)

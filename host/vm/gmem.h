@@ -41,6 +41,12 @@ struct gmem *gmem_new(const uint64_t *node_bytes, unsigned n_nodes, struct err *
 void gmem_free(struct gmem *mem);
 SCOPE_GUARD(struct gmem *, gmem_free, gmem_free)
 
+/* Replaces [gpa, gpa + length) of RAM by private pages of a file: nothing is copied before the guest writes
+ * to it. gpa and offset in whole pages, the last page in file order is taken whole; whoever keeps the file
+ * must not shorten it. Before the VM runs. -EINVAL when the range is no RAM in one piece, not in whole pages
+ * or not in the file, -errno when the host refuses; memory is then as it was. */
+int gmem_map_file(const struct gmem *mem, gpa_t gpa, uint64_t length, int fd, uint64_t offset) must_check;
+
 /* Host address of [gpa, gpa + length) if it lies in one region whole, else NULL. length 0 is NULL. */
 void *gmem_ptr(const struct gmem *mem, gpa_t gpa, uint64_t length);
 /* Copies across adjacent regions. -EFAULT if any byte is not RAM (then nothing was copied). */

@@ -37,7 +37,9 @@ static void copies_right(const struct boot_copy *copies, unsigned n, uint8_t *gu
 	_cleanup_free_ uint8_t *expected = calloc(1, guest_bytes);
 	for (unsigned i = 0; i < n; i++)
 		memcpy(expected + (copies[i].out - guest), content + copies[i].offset, copies[i].length);
-	boot_copy_all(copies, n);
+	struct boot_copy_job job;
+	boot_copy_start(&job, copies, n);
+	boot_copy_finish(&job);
 	for (size_t at = 0; at < guest_bytes; at += 4096)
 		cr_assert_eq(memcmp(guest + at, expected + at, MIN_OF(guest_bytes - at, 4096u)), 0,
 			"page at %#zx", at);

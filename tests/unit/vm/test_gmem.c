@@ -3,9 +3,13 @@
 #include "host/arch/x86_64/layout.h"
 #include "host/vm/gmem.h"
 
+#include "common/fd.h"
+
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
@@ -80,4 +84,33 @@ Test(gmem, copies_cross_regions_whole_or_not_at_all)
 	cr_assert_eq(memcmp(out, "\0\0\0\0", 4), 0);
 	cr_assert_eq(gmem_read(mem, GPA(UINT64_MAX - 2), out, 8), -EFAULT);
 	cr_assert_eq(gmem_read(mem, GPA(7 * MIB), out, 0), 0);
+}
+
+Test(gmem, files_are_mapped_privately)
+{
+	uint64_t node = 4 * MIB;
+	_cleanup_(gmem_free_p) struct gmem *mem = gmem_new(&node, 1, NULL);
+	_cleanup_close_ int fd = memfd_create("file", MFD_CLOEXEC);
+	char text[3 * 4096];
+	memset(text, 'f', sizeof(text));
+	cr_assert_eq(write(fd, text, sizeof(text) - 100), (ssize_t)sizeof(text) - 100);
+	cr_assert_eq(gmem_map_file(mem, GPA(MIB), 2 * 4096 - 100, fd, 4096), 0);
+	uint8_t *p = gmem_ptr(mem, GPA(MIB - 1), 3 * 4096);
+	cr_assert_eq(p[0], 0);
+	cr_assert_eq(p[1], 'f');
+	cr_assert_eq(p[2 * 4096 - 100], 'f');
+	cr_assert_eq(p[2 * 4096 - 99], 0, "beyond the end of the file");
+	cr_assert_eq(p[2 * 4096 + 1], 0);
+	p[1] = 'g';
+	cr_assert_eq(pread(fd, text, 1, 4096), 1);
+	cr_assert_eq(text[0], 'f', "what the guest writes stays its own");
+
+	cr_assert_eq(gmem_map_file(mem, GPA(MIB), 2 * 4096, fd, 4096), -EINVAL, "longer than the file");
+	cr_assert_eq(gmem_map_file(mem, GPA(MIB), 4096, fd, UINT64_MAX - 4095), -EINVAL);
+	cr_assert_eq(gmem_map_file(mem, GPA(MIB), UINT64_MAX, fd, 0), -EINVAL);
+	cr_assert_eq(gmem_map_file(mem, GPA(MIB), 4096, fd, 1), -EINVAL);
+	cr_assert_eq(gmem_map_file(mem, GPA(MIB + 1), 4096, fd, 0), -EINVAL);
+	cr_assert_eq(gmem_map_file(mem, GPA(4 * MIB - 4096), 4097, fd, 0), -EINVAL, "beyond the region");
+	cr_assert_eq(gmem_map_file(mem, GPA(MIB), 0, fd, 0), -EINVAL);
+	cr_assert_eq(p[1], 'g', "refused: as it was");
 }
