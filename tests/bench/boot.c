@@ -31,7 +31,7 @@
 #include <unistd.h>
 
 #define RUNS_MAX 100
-#define LIMIT_NS (120 * NS_PER_S)
+#define LIMIT_NS (60 * NS_PER_S)
 #define READY_FD 9
 
 extern char **environ;
@@ -124,19 +124,33 @@ static int listen_vsock(void)
 	return take_fd(&fd);
 }
 
+static void show(const char *path)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t length;
+	struct err err = ERR_INIT;
+	if (fd_read_file(path, 1 << 20, &text, &length, &err) < 0)
+		fprintf(stderr, "%s\n", err.message);
+	else
+		fprintf(stderr, "its console:\n%s\n", length > 2000 ? text + length - 2000 : text);
+}
+
 static double run_microvm(const char *image)
 {
 	_cleanup_close_ int listener = listen_vsock();
 	if (listener < 0)
 		return -1;
+	char log[PATH_MAX], serial[PATH_MAX + 8];
+	snprintf(log, sizeof(log), "%s/console", cache);
+	snprintf(serial, sizeof(serial), "file:%s", log);
 	/* Nothing that a VM for tests does not need; the CID is any that is free. */
 	char cid[64];
 	snprintf(cid, sizeof(cid), "vhost-vsock-device,guest-cid=%u", 3 + (unsigned)getpid());
 	const char *argv[] = {"qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
-		"-no-reboot", "-M",
-		"microvm,accel=kvm,acpi=on,pit=off,pic=off,rtc=off,auto-kernel-cmdline=off", "-cpu", "host",
-		"-smp", "1", "-m", "1G", "-serial", "null", "-kernel", image, "-initrd", initramfs, "-append",
-		CMDLINE, "-device", cid, "-device", "virtio-rng-device", NULL};
+		"-no-reboot", "-M", "microvm,accel=kvm,acpi=on,rtc=off,auto-kernel-cmdline=off", "-cpu",
+		"host", "-smp", "1", "-m", "1G", "-serial", serial, "-kernel", image, "-initrd", initramfs,
+		"-append", CMDLINE, "-global", "virtio-mmio.force-legacy=false", "-device", cid, "-device",
+		"virtio-rng-device", NULL};
 	uint64_t before = clock_now_ns(), deadline = clock_deadline_ns(LIMIT_NS);
 	pid_t pid = start((char **)argv, -1);
 	if (pid < 0)
@@ -148,6 +162,8 @@ static double run_microvm(const char *image)
 	char byte;
 	good = good && read(agent, &byte, 1) == 1;
 	end(pid);
+	if (!good)
+		show(log);
 	return good ? ms : -1;
 }
 
@@ -225,11 +241,14 @@ static bool measure(unsigned runs)
 {
 	static double ms[N_KINDS][RUNS_MAX];
 	for (unsigned i = 0; i < runs; i++)
-		for (enum kind kind = 0; kind < N_KINDS; kind++)
-			if ((ms[kind][i] = run(kind)) < 0) {
+		for (enum kind kind = 0; kind < N_KINDS; kind++) {
+			ms[kind][i] = run(kind);
+			if (ms[kind][i] < 0) {
 				fprintf(stderr, "%s: no boot\n", names[kind]);
 				return false;
 			}
+			fprintf(stderr, "%-24s %8.0f ms\n", names[kind], ms[kind][i]);
+		}
 	for (enum kind kind = 0; kind < N_KINDS; kind++) {
 		qsort(ms[kind], runs, sizeof(ms[kind][0]), compare);
 		printf("%-24s median %8.0f ms  min %8.0f  max %8.0f", names[kind], ms[kind][runs / 2],
