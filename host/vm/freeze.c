@@ -210,7 +210,7 @@ static int rendezvous(struct vm *vm, struct freeze_times *times, struct err *err
 	uint32_t number = GATE_NUMBER(gate_advance(vm));
 	times->kicks = kick(vm, number);
 
-	uint64_t limit_ns = clock_add_ns(times->asked_ns, FREEZE_LIMIT_NS);
+	uint64_t limit_ns = clock_add_ns(times->asked_ns, vm_freeze_limit(vm));
 	unsigned kicked = 0;
 	uint64_t next_kick_ns = clock_add_ns(times->asked_ns, rekick_after_ns[0]);
 	for (;;) {
@@ -236,21 +236,33 @@ static int rendezvous(struct vm *vm, struct freeze_times *times, struct err *err
 	return 0;
 }
 
-/* What stands still with the vCPUs. Guest time belongs here, too: stopped as the last, set right as the
- * first. */
-static void hold(struct vm *vm)
+/* What stands still with the vCPUs. Time first, at the last park; what the rest takes is no time to the
+ * guest.
+ */
+static void hold(struct vm *vm, struct freeze_times *times, const struct freeze_options *options)
 {
+	vm_time_stop(vm, times, options && options->clock_runs);
 	for (unsigned i = 0; i < vm->n_quiesce; i++)
 		vm->quiesce[i].quiesce(vm->quiesce[i].arg);
 }
 
-static void let_go(struct vm *vm)
+static void let_go(struct vm *vm, struct freeze_times *times)
 {
 	for (unsigned i = vm->n_quiesce; i-- > 0;)
 		vm->quiesce[i].resume(vm->quiesce[i].arg);
+	vm_time_restart(vm, times);
 }
 
-int vm_freeze(struct vm *vm, uint64_t deadline_ns, struct freeze **ret_freeze, struct err *err)
+static void count_frozen(struct vm *vm, uint64_t since_ns)
+{
+	SCOPE_LOCK(&vm->freeze_lock);
+	if (vm->frozen_since_ns)
+		vm->frozen_total_ns += clock_now_ns() - vm->frozen_since_ns;
+	vm->frozen_since_ns = since_ns;
+}
+
+int vm_freeze_with(struct vm *vm, const struct freeze_options *options, uint64_t deadline_ns,
+	struct freeze **ret_freeze, struct err *err)
 {
 	assert(!vcpu_current());
 	if (!atomic_load_explicit(&vm->started, memory_order_acquire))
@@ -266,21 +278,50 @@ int vm_freeze(struct vm *vm, uint64_t deadline_ns, struct freeze **ret_freeze, s
 		return rc;
 	}
 	rendezvous_end(vm);
-	hold(vm);
+	hold(vm, &times, options);
+	count_frozen(vm, times.asked_ns);
 	vm->token = (struct freeze){.vm = vm, .times = times};
 	*ret_freeze = &vm->token;
 	return 0;
 }
 
+int vm_freeze(struct vm *vm, uint64_t deadline_ns, struct freeze **ret_freeze, struct err *err)
+{
+	return vm_freeze_with(vm, NULL, deadline_ns, ret_freeze, err);
+}
+
 void vm_thaw(struct freeze *freeze, struct freeze_times *ret_times)
 {
 	struct vm *vm = freeze->vm;
-	let_go(vm);
+	let_go(vm, &freeze->times);
 	gate_open(vm);
 	freeze->times.thawed_ns = clock_now_ns();
 	if (ret_times)
 		*ret_times = freeze->times;
+	count_frozen(vm, 0);
 	give_turn(vm);
+}
+
+uint64_t vm_frozen_ns_total(struct vm *vm)
+{
+	SCOPE_LOCK(&vm->freeze_lock);
+	return vm->frozen_total_ns + (vm->frozen_since_ns ? clock_now_ns() - vm->frozen_since_ns : 0);
+}
+
+bool vm_is_frozen(struct vm *vm)
+{
+	SCOPE_LOCK(&vm->freeze_lock);
+	return vm->frozen_since_ns != 0;
+}
+
+void vm_set_freeze_limit(struct vm *vm, uint64_t limit_ns)
+{
+	atomic_store_explicit(&vm->freeze_limit_ns, limit_ns, memory_order_relaxed);
+}
+
+uint64_t vm_freeze_limit(const struct vm *vm)
+{
+	return atomic_load_explicit(&vm->freeze_limit_ns, memory_order_relaxed);
 }
 
 struct vm *freeze_vm(const struct freeze *freeze)

@@ -14,7 +14,7 @@ struct freeze;
 /* Requests that may wait for their turn; one more is ERR_BUSY. */
 #define FREEZE_QUEUE_MAX 64
 /* A rendezvous that takes longer fails: ERR_TIMEOUT naming each vCPU that did not park, and everybody is
- * thawed. */
+ * thawed. vm_set_freeze_limit() has it changed for slow hosts. */
 #define FREEZE_LIMIT_NS (2 * UINT64_C(1000000000))
 
 /* Captured by each vCPU thread for itself as it parks. */
@@ -27,15 +27,38 @@ struct vcpu_state {
 	int read_errno;       /* 0, or why registers could not be read */
 };
 
+/* What became of the guest's time: its TSCs, kvmclock and the timers that they drive. */
+enum freeze_guest_time {
+	FREEZE_TIME_STOPPED = 1, /* it does not contain time_stopped_ns..time_restarted_ns */
+	FREEZE_TIME_RAN,         /* as asked */
+	FREEZE_TIME_UNSUPPORTED, /* it ran on: this host's KVM has no KVM_VCPU_TSC_OFFSET (before Linux
+				  * 5.16), or has it in name only */
+	FREEZE_TIME_FAILED,      /* it ran on: KVM refused, see guest_time_errno */
+};
+
 struct freeze_times {
 	uint64_t asked_ns, parked_ns, thawed_ns; /* CLOCK_MONOTONIC; thawed_ns 0 while frozen */
 	uint32_t kicks;                          /* signals sent, re-kicks included */
+	/* CLOCK_MONOTONIC: within parked_ns..thawed_ns; time_restarted_ns 0 while frozen. Between the latter
+	 * and thawed_ns the guest's time goes on without its vCPUs: the jump that it can see. */
+	uint64_t time_stopped_ns, time_restarted_ns;
+	enum freeze_guest_time guest_time; /* final once thawed */
+	int guest_time_errno;              /* of FREEZE_TIME_FAILED */
 };
 
-/* Parks every vCPU. deadline_ns (CLOCK_MONOTONIC) bounds the wait for its turn; the rendezvous has its own
- * limit. ERR_BUSY, ERR_TIMEOUT, ERR_CANCELLED (the VM stops). A VM that has ended by itself can be frozen and
- * read. */
+/* All zero is the default. */
+struct freeze_options {
+	bool clock_runs; /* the guest's time goes on while it is frozen; it is told, so that its watchdogs
+			    keep still */
+};
+
+/* Parks every vCPU, and stops the guest's time unless told otherwise. deadline_ns (CLOCK_MONOTONIC) bounds
+ * the wait for its turn; the rendezvous has its own limit. ERR_BUSY, ERR_TIMEOUT, ERR_CANCELLED (the VM
+ * stops). A VM that has ended by itself can be frozen and read. */
 int vm_freeze(struct vm *vm, uint64_t deadline_ns, struct freeze **ret_freeze, struct err *err) must_check;
+/* The same with options (NULL: the default). */
+int vm_freeze_with(struct vm *vm, const struct freeze_options *options, uint64_t deadline_ns,
+	struct freeze **ret_freeze, struct err *err) must_check;
 /* Releases the vCPUs (does not wait until they run) and frees the token; ret_times may be NULL. */
 void vm_thaw(struct freeze *freeze, struct freeze_times *ret_times);
 
@@ -43,5 +66,14 @@ struct vm *freeze_vm(const struct freeze *freeze);
 /* Valid until the thaw. */
 const struct vcpu_state *freeze_vcpu_state(const struct freeze *freeze, unsigned vcpu);
 struct freeze_times freeze_times_so_far(const struct freeze *freeze);
+
+/* (any thread) How long the VM has been frozen since its start, from each asking to its thaw; a freeze that
+ * is held now counts up to now. Deadlines of what the guest does are measured without it. */
+uint64_t vm_frozen_ns_total(struct vm *vm);
+/* (any thread) May have changed on return. */
+bool vm_is_frozen(struct vm *vm);
+/* (any thread) Instead of FREEZE_LIMIT_NS, from the next freeze on: for a host that is slower than most. */
+void vm_set_freeze_limit(struct vm *vm, uint64_t limit_ns);
+uint64_t vm_freeze_limit(const struct vm *vm);
 
 #endif

@@ -88,6 +88,7 @@ static void capture(struct vcpu *vcpu)
 	s->mp_state = mp.mp_state;
 	s->exit_reason = atomic_load_explicit(&vcpu->last_exit, memory_order_relaxed);
 	s->dead = vcpu->dead;
+	vcpu_time_capture(vcpu);
 }
 
 /* Tells a freeze that waits under this gate number that one more has arrived; the last one wakes it. */
@@ -182,11 +183,14 @@ static void *vcpu_thread(void *arg)
 		else if (__atomic_load_n(&vcpu->run->immediate_exit, __ATOMIC_RELAXED))
 			vcpu_set_immediate_exit(vcpu, 0);
 	}
-	/* A freeze that waits for us learns of the stop now, not at its next look. */
-	complete_access(vcpu);
-	capture(vcpu);
-	if (gate & GATE_CLOSED)
-		count_parked(vcpu, gate);
+	/* A freeze that waits for us learns of the stop now, not at its next look. What was captured for one
+	 * that is held stays: its holder may be reading it. */
+	if (atomic_load_explicit(&vcpu->parked_at, memory_order_relaxed) != GATE_NUMBER(gate)) {
+		complete_access(vcpu);
+		capture(vcpu);
+		if (gate & GATE_CLOSED)
+			count_parked(vcpu, gate);
+	}
 	atomic_store_explicit(&vcpu->gone, 1, memory_order_release);
 	vm_futex_wake(&vcpu->gone);
 	return NULL;

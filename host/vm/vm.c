@@ -139,6 +139,8 @@ static int create_vcpus(struct vm *vm, unsigned n_vcpus, const uint32_t *apic_id
 		if (rc < 0)
 			return rc;
 	}
+	vm->can_stop_time = vm_time_can_stop(vm);
+	vm->tsc_khz = ioctl(vm->vcpus[0].fd, KVM_GET_TSC_KHZ, 0);
 	return 0;
 }
 
@@ -161,6 +163,7 @@ struct vm *vm_new(const struct vm_config *config, struct err *err)
 	pthread_cond_init(&vm->rendezvous_over, NULL);
 	vm->kvm_fd = vm->fd = -1;
 	vm->memory = config->memory;
+	vm->freeze_limit_ns = FREEZE_LIMIT_NS;
 	vm->irqchip = config->irqchip;
 	vm->ended = config->ended;
 	vm->ended_arg = config->ended_arg;

@@ -44,6 +44,9 @@ struct vcpu {
 	_Atomic uint32_t gone;      /* futex: its thread has nothing left to do but return */
 	bool dead;                  /* its thread only: shut down, failed or ended the VM */
 	bool completing;            /* its thread only: the last exit waits for its completion by KVM_RUN */
+	/* guest_time.c: written by its thread before parked_at, read by the freezer */
+	uint64_t tsc_offset, tsc_deadline;
+	int tsc_offset_errno;
 	struct vcpu_state state; /* written by its thread before parked_at (release), read by the freezer */
 };
 
@@ -63,6 +66,8 @@ struct vm {
 	int kvm_fd, fd;
 	struct gmem *memory;
 	bool irqchip;
+	_Atomic bool
+		can_stop_time; /* cleared by the freezer; a vCPU thread that still sees it set does no harm */
 	bool has_pin;
 	struct cpuset pin;
 	vm_ended_fn ended;
@@ -82,6 +87,11 @@ struct vm {
 	/* Futex: how many vCPUs a freeze still waits for, tagged with the low 16 bits of its gate number in
 	 * the upper half, so that a latecomer of a failed freeze does not count for the next. */
 	_Atomic uint32_t unparked;
+	_Atomic uint64_t freeze_limit_ns;
+	int tsc_khz; /* of guest and host; constant */
+	/* guest_time.c, the freezer only: T1; how much earlier freezes have left kvmclock ahead of the TSC */
+	struct kvm_clock_data stopped_at;
+	int64_t clock_ahead_ns;
 
 	pthread_mutex_t life_lock; /* start and stop; never held by vCPU threads */
 	bool stopped;
@@ -90,7 +100,9 @@ struct vm {
 	pthread_mutex_t freeze_lock; /* the fields below */
 	pthread_cond_t rendezvous_over;
 	bool freeze_held, freeze_shut;
-	bool rendezvous; /* someone may be signalling vCPU threads: they must not be joined */
+	uint64_t frozen_total_ns; /* of freezes that are over */
+	uint64_t frozen_since_ns; /* of the one that is held; 0: none */
+	bool rendezvous;          /* someone may be signalling vCPU threads: they must not be joined */
 	unsigned n_waiters;
 	struct freeze_waiter *first_waiter, *last_waiter;
 	struct freeze token; /* of the one freeze that can be */
@@ -120,6 +132,12 @@ const char *vcpu_exit_name(uint32_t reason);
 /* vcpu.c: the futex words; deadline on CLOCK_MONOTONIC. Spurious returns happen. */
 void vm_futex_wait(_Atomic uint32_t *word, uint32_t seen, uint64_t deadline_ns);
 void vm_futex_wake(_Atomic uint32_t *word);
+/* guest_time.c: of the freezing thread, within a freeze; but vm_time_can_stop() when the vCPUs are made, and
+ * vcpu_time_capture() by each vCPU's thread as it parks. */
+bool vm_time_can_stop(const struct vm *vm);
+void vcpu_time_capture(struct vcpu *vcpu);
+void vm_time_stop(struct vm *vm, struct freeze_times *times, bool clock_runs);
+void vm_time_restart(struct vm *vm, struct freeze_times *times);
 /* freeze.c: who waits for a turn gets ERR_CANCELLED, now and later; nobody signals vCPU threads on return.
  * The gate has STOP set. */
 void vm_freeze_shut(struct vm *vm);
