@@ -27,14 +27,14 @@ struct engine {
 	uint64_t run_seq;       /* [lock] the running scenario's ops at the agent, 0: none */
 	struct err lost;        /* [lock] code set: the guest is gone */
 
-	/* Since the engine was made; written by whoever froze. Nothing is ordered by them. */
-	atomic_uint_least64_t frozen_ns;
+	/* Since the engine was made, by its own ops; nothing is ordered by it. */
 	atomic_uint freezes;
+	atomic_bool time_told; /* a warning said that guest time runs on while frozen */
 
 	pthread_mutex_t event_lock; /* never taken inside of lock */
 	uint64_t next_seq;          /* [event_lock] */
 	uint64_t clock_begin_ns;    /* [event_lock] scenario's clock in host time, 0: not started */
-	uint64_t clock_frozen_ns;   /* [event_lock] frozen_ns when it started */
+	uint64_t clock_frozen_ns;   /* [event_lock] engine_frozen_ns() when it started */
 	uint32_t phase;             /* [event_lock] */
 	struct record *record;      /* [event_lock] of the controller's life; NULL: nowhere */
 	struct record *run_record;  /* [event_lock] of the running scenario; may be the same */
@@ -65,8 +65,11 @@ void engine_clock_stop(struct engine *engine);
 /* Scenario time: host time since the clock started without freezes. */
 uint64_t engine_scenario_ns(struct engine *engine);
 void engine_phase_set(struct engine *engine, uint32_t phase);
-/* Adds a freeze's time. */
-void engine_account_freeze(struct engine *engine, uint64_t frozen_ns);
+/* How long the VM has been frozen so far, by whomever. */
+uint64_t engine_frozen_ns(struct engine *engine);
+struct freeze_times;
+/* Counts one of the engine's own freezes; says once if the guest's time does not stand still in them. */
+void engine_account_freeze(struct engine *engine, const struct freeze_times *times);
 
 /* What ends a hold. */
 enum engine_wait { ENGINE_WAIT_TIME = 1, ENGINE_WAIT_CANCEL, ENGINE_WAIT_LOST };

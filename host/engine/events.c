@@ -3,18 +3,23 @@
  * Any thread. */
 #include "common/clock.h"
 #include "host/engine/engine_internal.h"
+#include "host/vm/freeze.h"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
 
+uint64_t engine_frozen_ns(struct engine *engine)
+{
+	return engine->config.vm ? vm_frozen_ns_total(engine->config.vm) : 0;
+}
+
 /* With event_lock held. */
-static uint64_t scenario_now(const struct engine *engine, uint64_t now_ns)
+static uint64_t scenario_now(struct engine *engine, uint64_t now_ns)
 {
 	if (!engine->clock_begin_ns)
 		return 0;
-	uint64_t frozen =
-		atomic_load_explicit(&engine->frozen_ns, memory_order_relaxed) - engine->clock_frozen_ns;
+	uint64_t frozen = engine_frozen_ns(engine) - engine->clock_frozen_ns;
 	uint64_t passed = now_ns - engine->clock_begin_ns;
 	return passed > frozen ? passed - frozen : 0;
 }
@@ -70,7 +75,7 @@ void engine_clock_start(struct engine *engine)
 {
 	SCOPE_LOCK(&engine->event_lock);
 	engine->clock_begin_ns = clock_now_ns();
-	engine->clock_frozen_ns = atomic_load_explicit(&engine->frozen_ns, memory_order_relaxed);
+	engine->clock_frozen_ns = engine_frozen_ns(engine);
 }
 
 void engine_clock_stop(struct engine *engine)
@@ -94,10 +99,20 @@ void engine_phase_set(struct engine *engine, uint32_t phase)
 		record_sync(engine->run_record);
 }
 
-void engine_account_freeze(struct engine *engine, uint64_t frozen_ns)
+void engine_account_freeze(struct engine *engine, const struct freeze_times *times)
 {
-	atomic_fetch_add_explicit(&engine->frozen_ns, frozen_ns, memory_order_relaxed);
 	atomic_fetch_add_explicit(&engine->freezes, 1, memory_order_relaxed);
+	if (times->guest_time == FREEZE_TIME_STOPPED || times->guest_time == FREEZE_TIME_RAN ||
+		atomic_exchange(&engine->time_told, true))
+		return;
+	if (times->guest_time == FREEZE_TIME_UNSUPPORTED)
+		engine_warning(engine, "this host's KVM cannot set a guest's TSC back (KVM_VCPU_TSC_OFFSET): "
+				       "the guest's time "
+				       "runs on while it is frozen");
+	else
+		engine_warning(engine,
+			"KVM did not set the guest's time back after a freeze, so it ran on: %s",
+			strerrordesc_np(times->guest_time_errno));
 }
 
 /* With the lock held. */
@@ -114,6 +129,8 @@ int engine_interrupted(struct engine *engine)
 	return interrupted(engine);
 }
 
+#define FROZEN_LOOK_NS (20 * NS_PER_MS)
+
 enum engine_wait engine_wait_until(struct engine *engine, uint64_t scenario_ns)
 {
 	for (;;) {
@@ -122,7 +139,12 @@ enum engine_wait engine_wait_until(struct engine *engine, uint64_t scenario_ns)
 		pthread_mutex_lock(&engine->lock);
 		int why = interrupted(engine);
 		if (!why && now < scenario_ns) {
-			struct timespec until = clock_timespec(clock_deadline_ns(scenario_ns - now));
+			/* While the VM is frozen scenario time stands still, and tells nothing of when to
+			 * look. */
+			uint64_t wait_ns = scenario_ns - now;
+			if (engine->config.vm && vm_is_frozen(engine->config.vm))
+				wait_ns = MAX_OF(wait_ns, FROZEN_LOOK_NS);
+			struct timespec until = clock_timespec(clock_deadline_ns(wait_ns));
 			pthread_cond_timedwait(&engine->changed, &engine->lock, &until);
 			why = interrupted(engine);
 		}

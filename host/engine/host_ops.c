@@ -70,9 +70,15 @@ static uint64_t freeze_deadline(const Schedrig__V1__Op *op)
 static void thaw(struct op_context *context, struct freeze *freeze, Schedrig__V1__OpResult *result,
 	struct freeze_times *ret_times)
 {
+	_Static_assert(
+		(int)SCHEDRIG__V1__GUEST_TIME__GUEST_TIME_STOPPED == FREEZE_TIME_STOPPED &&
+			(int)SCHEDRIG__V1__GUEST_TIME__GUEST_TIME_RAN == FREEZE_TIME_RAN &&
+			(int)SCHEDRIG__V1__GUEST_TIME__GUEST_TIME_UNSUPPORTED == FREEZE_TIME_UNSUPPORTED &&
+			(int)SCHEDRIG__V1__GUEST_TIME__GUEST_TIME_FAILED == FREEZE_TIME_FAILED,
+		"the wire's numbers are freeze.h's");
 	struct freeze_times times;
 	vm_thaw(freeze, &times);
-	engine_account_freeze(context->engine, times.thawed_ns - times.asked_ns);
+	engine_account_freeze(context->engine, &times);
 	if (ret_times)
 		*ret_times = times;
 	Schedrig__V1__FreezeInfo *info = result->freeze ? NULL : malloc(sizeof(*info));
@@ -82,6 +88,8 @@ static void thaw(struct op_context *context, struct freeze *freeze, Schedrig__V1
 	info->park_ns = times.parked_ns - times.asked_ns;
 	info->frozen_ns = times.thawed_ns - times.parked_ns;
 	info->kicks = times.kicks;
+	info->guest_time = (Schedrig__V1__GuestTime)times.guest_time;
+	info->resume_ns = times.thawed_ns - times.time_restarted_ns;
 	result->freeze = info;
 }
 

@@ -382,7 +382,7 @@ int engine_run(struct engine *engine, const Schedrig__V1__Scenario *scenario,
 	}
 	switch_record(engine, record);
 	uint64_t begin_ns = clock_now_ns(), iterations = 0;
-	uint64_t frozen = atomic_load_explicit(&engine->frozen_ns, memory_order_relaxed);
+	uint64_t frozen = engine_frozen_ns(engine);
 	unsigned freezes = atomic_load_explicit(&engine->freezes, memory_order_relaxed);
 	if (skip)
 		run_find(
@@ -393,7 +393,7 @@ int engine_run(struct engine *engine, const Schedrig__V1__Scenario *scenario,
 	result->ops = run.ops.result;
 	result->n_ops = run.ops.n;
 	result->total_ns = clock_now_ns() - begin_ns;
-	result->frozen_ns = atomic_load_explicit(&engine->frozen_ns, memory_order_relaxed) - frozen;
+	result->frozen_ns = engine_frozen_ns(engine) - frozen;
 	result->freezes = atomic_load_explicit(&engine->freezes, memory_order_relaxed) - freezes;
 	if (record)
 		result->run_dir = copy(record_directory(record));

@@ -3,6 +3,7 @@
 #include "common/clock.h"
 #include "common/parse.h"
 #include "host/link/link_internal.h"
+#include "host/vm/freeze.h"
 #include "proto/pb.h"
 #include "proto/wire.h"
 
@@ -195,15 +196,29 @@ static struct outgoing *pack(struct link *link, const Schedrig__V1__AgentRequest
 	return out;
 }
 
+/* How often a deadline that stands still is looked at. */
+#define FROZEN_LOOK_NS (50 * NS_PER_MS)
+
+static uint64_t frozen_ns(const struct link *link)
+{
+	return link->config.vm ? vm_frozen_ns_total(link->config.vm) : 0;
+}
+
 static void wait_done(struct link *link, struct link_call *call, uint64_t deadline_ns)
 {
-	struct timespec until = clock_timespec(deadline_ns);
+	uint64_t frozen_before_ns = frozen_ns(link), at_ns = deadline_ns;
 	while (!call->done) {
-		if (deadline_ns == CLOCK_NEVER_NS)
+		if (deadline_ns == CLOCK_NEVER_NS) {
 			pthread_cond_wait(&link->changed, &link->lock);
-		else if (pthread_cond_timedwait(&link->changed, &link->lock, &until) == ETIMEDOUT &&
-			 !call->done)
+			continue;
+		}
+		struct timespec until = clock_timespec(at_ns);
+		if (pthread_cond_timedwait(&link->changed, &link->lock, &until) != ETIMEDOUT || call->done)
+			continue;
+		uint64_t moved_ns = clock_add_ns(deadline_ns, frozen_ns(link) - frozen_before_ns);
+		if (clock_now_ns() >= moved_ns)
 			return;
+		at_ns = MAX_OF(moved_ns, clock_deadline_ns(FROZEN_LOOK_NS));
 	}
 }
 

@@ -11,6 +11,7 @@
 #include "common/loop.h"
 #include "common/scope.h"
 #include "host/vm/gmem.h"
+#include "host/vm/vm.h"
 #include "schedrig/v1/agent.pb-c.h"
 
 #include <stdbool.h>
@@ -32,8 +33,9 @@ struct link_config {
 	struct loop *loop;
 	const struct cpu_layout *layout; /* told to the agent */
 	const struct gmem *memory;       /* where the agent's page is; NULL without a VM */
-	uint32_t speed_percent;          /* see ControllerHello */
-	bool check_topology;             /* see ControllerHello */
+	struct vm *vm;          /* while it is frozen no deadline of a call comes nearer; NULL without */
+	uint32_t speed_percent; /* see ControllerHello */
+	bool check_topology;    /* see ControllerHello */
 	struct link_ops ops;
 	void *arg;
 };
@@ -52,9 +54,10 @@ unsigned link_speed_percent(struct link *link);
 void link_accept(struct link *link, int fd);
 
 /* (any thread but the loop's) Sends the request and waits for its answer. deadline_ns: CLOCK_MONOTONIC of the
- * host, later than the guest's own so that the guest's answer wins. An answer with `error` set is returned as
- * that failure, with *ret_response set too (results of a list that ended early); otherwise *ret_response is
- * set on success only. Free it with pb_free(). ERR_TIMEOUT, ERR_AGENT_LOST, ERR_CANCELLED (link_cancel). */
+ * host, later than the guest's own so that the guest's answer wins; it moves by what the VM is frozen until
+ * then. An answer with `error` set is returned as that failure, with *ret_response set too (results of a list
+ * that ended early); otherwise *ret_response is set on success only. Free it with pb_free(). ERR_TIMEOUT,
+ * ERR_AGENT_LOST, ERR_CANCELLED (link_cancel). */
 int link_call(struct link *link, const Schedrig__V1__AgentRequest *request, uint64_t deadline_ns,
 	Schedrig__V1__AgentResponse **ret_response, struct err *err) must_check;
 /* The same; once the request is on its way, and before waiting, queued(seq, arg) is called with its number,

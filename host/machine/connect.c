@@ -78,6 +78,7 @@ int machine_connect(struct machine *m, struct err *err)
 	struct link_config link = {.loop = m->loop,
 		.layout = &m->topology.layout,
 		.memory = m->memory,
+		.vm = m->vm,
 		.speed_percent = m->speed.percent,
 		.check_topology = true,
 		.ops = {.ready = on_link_ready, .event = on_link_event, .lost = on_link_lost},

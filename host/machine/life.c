@@ -30,6 +30,14 @@ static uint64_t scaled(const struct machine *m, uint64_t ns)
 	return ns * 100 / percent;
 }
 
+/* Time in which the guest could do something. */
+static uint64_t guest_now_ns(struct machine *m)
+{
+	/* In this order: a freeze in between would otherwise be subtracted and not be in `now`. */
+	uint64_t frozen_ns = vm_frozen_ns_total(m->vm), now = clock_now_ns();
+	return now - frozen_ns;
+}
+
 static void arm(struct event *timer, uint64_t ns)
 {
 	struct timeval limit = clock_timeval(ns);
@@ -101,7 +109,7 @@ static void *end_thread(void *arg)
 	if (m->ended_err.code != ERR_NONE) {
 		struct freeze *freeze;
 		struct err err = ERR_INIT;
-		if (vm_freeze(m->vm, clock_deadline_ns(FREEZE_LIMIT_NS), &freeze, &err) == 0) {
+		if (vm_freeze(m->vm, clock_deadline_ns(vm_freeze_limit(m->vm)), &freeze, &err) == 0) {
 			engine_capture_end(m->engine, freeze, "guest-end");
 			vm_thaw(freeze, NULL);
 		}
@@ -216,7 +224,8 @@ static void on_boot_limit(evutil_socket_t fd, short what, void *arg)
 static void on_watch(evutil_socket_t fd, short what, void *arg)
 {
 	struct machine *m = arg;
-	uint64_t beat = link_heartbeat(m->link), now = clock_now_ns();
+	/* While it is frozen a guest cannot beat. */
+	uint64_t beat = link_heartbeat(m->link), now = guest_now_ns(m);
 	if (beat != m->beat || beat == 0) {
 		m->beat = beat;
 		m->beat_seen_ns = now;
@@ -240,10 +249,10 @@ static void on_lost_limit(evutil_socket_t fd, short what, void *arg)
 {
 	struct machine *m = arg;
 	uint64_t beat = link_heartbeat(m->link);
-	if (beat && beat != m->beat) {
+	if ((beat && beat != m->beat) || vm_is_frozen(m->vm)) {
 		/* It lives: its way to us may be blocked by what it tests. */
 		m->beat = beat;
-		m->beat_seen_ns = clock_now_ns();
+		m->beat_seen_ns = guest_now_ns(m);
 		arm(m->lost_limit, scaled(m, RECONNECT_LIMIT_NS));
 		return;
 	}
@@ -270,7 +279,7 @@ void machine_agent_ready(struct machine *m, const struct err *err)
 	event_del(m->boot_limit);
 	m->state = MACHINE_READY;
 	m->ready_ns = clock_now_ns();
-	m->beat_seen_ns = m->ready_ns;
+	m->beat_seen_ns = guest_now_ns(m);
 	arm(m->watch, NS_PER_S);
 	m->ops.ready(m, NULL, m->ops.arg);
 }
@@ -291,6 +300,7 @@ static void on_speed(void *arg)
 	m->speed_known = m->speed_err.code == ERR_NONE;
 	if (m->speed_known) {
 		link_set_speed(m->link, m->speed.percent);
+		vm_set_freeze_limit(m->vm, scaled(m, FREEZE_LIMIT_NS));
 		if (m->speed.emulated)
 			log_warn("this host's KVM emulates kernel mode at %llu loop iterations/s: stock "
 				 "kernels will not come up; "

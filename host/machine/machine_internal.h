@@ -68,7 +68,7 @@ struct machine {
 	struct event *stop_limit; /* armed while stopping */
 	struct event *lost_limit; /* armed while the agent's connection is gone */
 	uint64_t ready_ns;
-	uint64_t beat, beat_seen_ns; /* last heartbeat that was new, and when */
+	uint64_t beat, beat_seen_ns; /* last heartbeat that was new, and when (time frozen not counted) */
 	struct err ended_err;
 	struct vm_end_info end_info;
 	bool vm_has_ended;
