@@ -5,6 +5,7 @@
 #include "guest/ops/ops.h"
 
 #include "proto/wire.h"
+#include "proto/work_wire.h"
 
 #include <math.h>
 #include <string.h>
@@ -141,33 +142,6 @@ int ops_affinity(const PB(AffinityIntent) * intent, struct affinity *affinity, s
 	return from ? cpuset_parse(from->list, &affinity->from, err) : 0;
 }
 
-static struct work_params work_type(const PB(WorkType) * type)
-{
-	struct work_params params = {.type = WORK_SPIN_WAIT,
-		.burst_ns = UINT64_C(50000000),
-		.sleep_ns = UINT64_C(100000000),
-		.burst_units = 1024};
-	switch (type ? type->form_case : SCHEDRIG__V1__WORK_TYPE__FORM_SPIN_WAIT) {
-	case SCHEDRIG__V1__WORK_TYPE__FORM_SPIN_WAIT:
-	case SCHEDRIG__V1__WORK_TYPE__FORM__NOT_SET:
-	case _SCHEDRIG__V1__WORK_TYPE__FORM__CASE_IS_INT_SIZE:
-		break;
-	case SCHEDRIG__V1__WORK_TYPE__FORM_BURSTY:
-		params.type = WORK_BURSTY;
-		if (type->bursty->burst)
-			params.burst_ns = type->bursty->burst->ns;
-		if (type->bursty->sleep)
-			params.sleep_ns = type->bursty->sleep->ns;
-		break;
-	case SCHEDRIG__V1__WORK_TYPE__FORM_PIPE_IO:
-		params.type = WORK_PIPE_IO;
-		if (type->pipe_io->burst)
-			params.burst_units = type->pipe_io->burst->value;
-		break;
-	}
-	return params;
-}
-
 static struct work_sched work_policy(const PB(SchedPolicy) * policy)
 {
 	struct work_sched sched = {.policy = WORK_NORMAL};
@@ -249,7 +223,6 @@ int ops_work(struct op_run *run, const PB(WorkSpec) * spec, const char *cgroup,
 	const PB(Uint32Value) *gid = spec && spec->gid ? spec->gid : def ? def->gid : NULL;
 	const char *comm = spec && *spec->comm ? spec->comm : def ? def->comm : "";
 	*spawn = (struct scene_spawn){.cgroup = cgroup};
-	spawn->work.params = work_type(type);
 	spawn->work.sched = work_policy(spec ? spec->policy : NULL);
 	if (nice) {
 		spawn->work.has_nice = true;
@@ -264,7 +237,9 @@ int ops_work(struct op_run *run, const PB(WorkSpec) * spec, const char *cgroup,
 		spawn->work.gid = gid->value;
 	}
 	strncpy(spawn->work.comm, comm, sizeof(spawn->work.comm) - 1);
-	int r = check_policy(&spawn->work.sched, err);
+	int r = work_params_read(type, &spawn->work.params, err);
+	if (r == 0)
+		r = check_policy(&spawn->work.sched, err);
 	if (r == 0)
 		r = ops_affinity(spec ? spec->affinity : NULL, &spawn->affinity, err);
 	return r < 0 ? r : work_count(run, spec, cgroup, &spawn->count, err);

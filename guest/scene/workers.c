@@ -40,12 +40,9 @@ static int resolve_all(struct scene *scene, const struct scene_cgroup *cg, const
 static int check_spawn(
 	struct scene *scene, const struct scene_spawn *spawn, const struct scene_cgroup *cg, struct err *err)
 {
-	unsigned group = work_type_group(spawn->work.params.type), alive = 0;
+	unsigned alive = 0;
 	if (!spawn->count)
 		return err_set(err, ERR_INVALID_ARGUMENT, "there must be at least one worker");
-	if (spawn->count % group)
-		return err_set(err, ERR_INVALID_ARGUMENT, "%s needs a multiple of %u workers, not %u",
-			work_type_name(spawn->work.params.type), group, spawn->count);
 	for (const struct scene_worker *worker = scene->workers; worker; worker = worker->next)
 		alive++;
 	if (spawn->count > LIMIT_WORKERS || alive + spawn->count > LIMIT_WORKERS)

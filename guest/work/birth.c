@@ -126,19 +126,23 @@ void worker_main(const struct worker_birth *birth)
 	close_others(keep, ARRAY_SIZE(keep));
 	set_up(birth);
 	struct work_slot *slot = birth->slot;
-	say(birth, SLOT_READY);
-	close(birth->ready_fd);
-	while (!atomic_load_explicit(&slot->go, memory_order_acquire))
-		slot_futex_wait(&slot->go, 0, UINT64_MAX);
 	struct worker worker = {
 		.slot = slot,
-		.peer = birth->peer,
+		.slots = birth->slots,
 		.params = &birth->spec->params,
 		.index = birth->index,
+		.member = birth->member,
+		.members = birth->members,
+		.group = birth->group,
 		.read_fd = birth->read_fd,
 		.write_fd = birth->write_fd,
 		.sink = (uint64_t)birth->index,
 	};
+	worker_mind_stop(&worker);
+	say(birth, SLOT_READY);
+	close(birth->ready_fd);
+	while (!atomic_load_explicit(&slot->go, memory_order_acquire))
+		slot_futex_wait(&slot->go, 0, UINT64_MAX);
 	worker_work(&worker);
 	_exit(0);
 }

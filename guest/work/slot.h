@@ -5,12 +5,18 @@
 
 #include "guest/work/work.h"
 
+#include <signal.h>
 #include <stdatomic.h>
+
+/* Asks to stop, together with `stop`: ends whatever system call the worker is blocked in. */
+#define WORK_STOP_SIGNAL SIGUSR2
+/* Memory that the members of a group share. Untouched pages cost nothing. */
+#define WORK_GROUP_BYTES 65536
 
 enum slot_state {
 	SLOT_NEW,      /* not set up yet */
 	SLOT_READY,    /* waits for the release */
-	SLOT_FAILED,   /* a set-up call failed: `call` and `call_errno` say which */
+	SLOT_FAILED,   /* a call failed, of the set-up or of the work: `call` and `call_errno` say which */
 	SLOT_REPORTED, /* final numbers are in place */
 };
 
@@ -34,7 +40,7 @@ struct work_slot {
 	uint64_t released_ns;                /* A, before go: its time counts from here */
 	char call[24];                       /* W, before SLOT_FAILED */
 	int call_errno;                      /* W, before SLOT_FAILED */
-	/* When the partner handed over last: for wake latencies of pairs. */
+	/* When another member of its group handed something to it last: for wake latencies. */
 	_Alignas(64) _Atomic uint64_t handed_ns; /* the partner W */
 	/* Published at most once a millisecond. seq is odd while `numbers` is being written; a reader that
 	 * sees it change reads again. */

@@ -23,30 +23,11 @@ struct work_shared *work_shared;
 /* Slots of workers that were started together. */
 struct work_batch {
 	struct work_slot *slots;
+	char *groups;         /* WORK_GROUP_BYTES for each group; NULL: groups of one */
 	unsigned count, live; /* live: works not released yet */
+	unsigned members;     /* of a group */
 	int ready_read, ready_write;
 };
-
-static const struct {
-	const char *name;
-	unsigned group;
-} types[WORK_TYPES] = {
-#define X(snake, upper, group) [WORK_##upper] = {#snake, group},
-	WORK_TYPE_LIST(X)
-#undef X
-};
-
-const char *work_type_name(enum work_type type)
-{
-	assert(type < WORK_TYPES);
-	return types[type].name;
-}
-
-unsigned work_type_group(enum work_type type)
-{
-	assert(type < WORK_TYPES);
-	return types[type].group;
-}
 
 static void *map_shared(size_t bytes)
 {
@@ -126,20 +107,25 @@ static void batch_free(struct work_batch *batch)
 	fd_close(&batch->ready_write);
 	if (batch->slots)
 		munmap(batch->slots, batch->count * sizeof(*batch->slots));
+	if (batch->groups)
+		munmap(batch->groups, batch->count / batch->members * (size_t)WORK_GROUP_BYTES);
 	free(batch);
 }
 SCOPE_GUARD(struct work_batch *, batch_free, batch_free)
 
-static struct work_batch *batch_new(unsigned count, struct err *err)
+static struct work_batch *batch_new(unsigned count, unsigned members, struct err *err)
 {
 	_cleanup_(batch_free_p) struct work_batch *batch = calloc(1, sizeof(*batch));
 	int fds[2];
 	if (batch) {
 		batch->count = count;
+		batch->members = members;
 		batch->ready_read = batch->ready_write = -1;
 		batch->slots = map_shared(count * sizeof(*batch->slots));
+		if (members > 1)
+			batch->groups = map_shared(count / members * (size_t)WORK_GROUP_BYTES);
 	}
-	if (!batch || !batch->slots) {
+	if (!batch || !batch->slots || (members > 1 && !batch->groups)) {
 		err_set_os(err, ERR_GUEST_OS, ENOMEM, "cannot map the slots of %u workers", count);
 		return NULL;
 	}
@@ -160,38 +146,48 @@ static void died_early(struct child *child)
 	(void)!write(work->batch->ready_write, &byte, 1);
 }
 
-struct pair_pipes {
-	int a_to_b[2], b_to_a[2];
+/* Pipes of the group that is being started: pipe m goes from member m to the next one. */
+struct ring {
+	unsigned n;
+	int (*ends)[2];
 };
 
-static int make_pipes(struct pair_pipes *pipes, struct err *err)
+static void ring_deinit(struct ring *ring)
 {
-	if (pipe2(pipes->a_to_b, O_CLOEXEC) < 0 || pipe2(pipes->b_to_a, O_CLOEXEC) < 0)
-		return err_set_os(err, ERR_GUEST_OS, errno, "cannot make the pipes of a pair of workers");
-	return 0;
+	for (unsigned m = 0; m < ring->n; m++) {
+		fd_close(&ring->ends[m][0]);
+		fd_close(&ring->ends[m][1]);
+	}
+	free(ring->ends);
+	*ring = (struct ring){0};
 }
 
-static void close_pipes(struct pair_pipes *pipes)
+static int ring_init(struct ring *ring, unsigned n, struct err *err)
 {
-	for (unsigned i = 0; i < 2; i++) {
-		fd_close(&pipes->a_to_b[i]);
-		fd_close(&pipes->b_to_a[i]);
-	}
+	ring->ends = calloc(n, sizeof(*ring->ends));
+	if (!ring->ends)
+		return err_set_os(err, ERR_GUEST_OS, ENOMEM, "cannot make the pipes of a group of workers");
+	for (; ring->n < n; ring->n++)
+		if (pipe2(ring->ends[ring->n], O_CLOEXEC) < 0)
+			return err_set_os(
+				err, ERR_GUEST_OS, errno, "cannot make the pipes of a group of workers");
+	return 0;
 }
 
 static int start_all(struct work **works, unsigned count, const struct work_spec *spec,
 	struct work_batch *batch, int cgroup_fd, unsigned set, struct err *err)
 {
-	_cleanup_(close_pipes) struct pair_pipes pipes = {{-1, -1}, {-1, -1}};
-	bool pairs = spec->params.type == WORK_PIPE_IO;
+	_cleanup_(ring_deinit) struct ring ring = {0};
+	unsigned members = batch->members;
+	bool pipes = worker_has_pipes(&spec->params);
 	pid_t parent = getpid();
 	for (unsigned k = 0; k < count; k++) {
 		struct work *work = works[k];
 		struct work_slot *slot = &batch->slots[k];
-		bool first = k % 2 == 0;
-		if (pairs && first) {
-			close_pipes(&pipes);
-			int r = make_pipes(&pipes, err);
+		unsigned member = k % members;
+		if (pipes && member == 0) {
+			ring_deinit(&ring);
+			int r = ring_init(&ring, members, err);
 			if (r < 0)
 				return r;
 		}
@@ -204,14 +200,14 @@ static int start_all(struct work **works, unsigned count, const struct work_spec
 		struct worker_birth birth = {
 			.spec = spec,
 			.slot = slot,
-			.peer = pairs ? &batch->slots[k ^ 1] : NULL,
+			.slots = slot - member,
 			.index = k,
-			.read_fd = !pairs  ? -1
-				   : first ? pipes.b_to_a[0]
-					   : pipes.a_to_b[0],
-			.write_fd = !pairs  ? -1
-				    : first ? pipes.a_to_b[1]
-					    : pipes.b_to_a[1],
+			.member = member,
+			.members = members,
+			.group = batch->groups ? batch->groups + (k / members) * (size_t)WORK_GROUP_BYTES
+					       : NULL,
+			.read_fd = pipes ? ring.ends[(member + members - 1) % members][0] : -1,
+			.write_fd = pipes ? ring.ends[member][1] : -1,
 			.ready_fd = batch->ready_write,
 			.parent = parent,
 		};
@@ -297,12 +293,16 @@ static void kill_all(struct work **works, unsigned count)
 int work_start(struct work **works, unsigned count, const struct work_spec *spec, int cgroup_fd, unsigned set,
 	uint64_t deadline_ns, struct cancel *cancel, struct err *err)
 {
-	_cleanup_(batch_free_p) struct work_batch *batch = batch_new(count, err);
+	uint64_t members = work_group_size(&spec->params);
+	if (count % members)
+		return err_set(err, ERR_INVALID_ARGUMENT, "%s needs a multiple of %llu workers, not %u",
+			work_type_name(spec->params.type), (unsigned long long)members, count);
+	_cleanup_(batch_free_p) struct work_batch *batch = batch_new(count, (unsigned)members, err);
 	if (!batch)
 		return err_errno(ERR_GUEST_OS);
 	struct work_spec named = *spec;
 	if (!named.comm[0])
-		strncpy(named.comm, types[spec->params.type].name, sizeof(named.comm) - 1);
+		strncpy(named.comm, work_type_name(spec->params.type), sizeof(named.comm) - 1);
 	int r = start_all(works, count, &named, batch, cgroup_fd, set, err);
 	if (r == 0)
 		r = wait_ready(works, count, batch, deadline_ns, cancel, err);
@@ -334,6 +334,7 @@ void work_ask_stop(struct work *work)
 {
 	atomic_store_explicit(&work->slot->stop, 1, memory_order_release);
 	slot_futex_wake(&work->slot->stop);
+	child_kill(&work->child, WORK_STOP_SIGNAL);
 }
 
 uint64_t work_iterations(const struct work *work)
@@ -417,8 +418,12 @@ void work_report(struct work *work, struct work_report *ret)
 	}
 	if (ret->missing && !ret->wall_ns)
 		ret->wall_ns = work->child.end_ns - work->start_ns;
+	uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
 	if (!ret->missing)
 		strcpy(ret->exit, "stopped");
+	else if (state == SLOT_FAILED)
+		snprintf(ret->exit, sizeof(ret->exit), "%.24s: %.12s", slot->call,
+			strerrorname_np(slot->call_errno));
 	else if (WIFSIGNALED(work->child.status) && WTERMSIG(work->child.status) == SIGKILL)
 		strcpy(ret->exit, "killed");
 	else

@@ -11,33 +11,9 @@
 #include "common/cpuset.h"
 #include "common/err.h"
 #include "guest/child/child.h"
+#include "proto/work.h"
 
 #include <stdbool.h>
-
-/* The one list of work types. X(snake_name, UPPER_NAME, group_size): workers come in multiples of the group.
- */
-#define WORK_TYPE_LIST(X)                                                                                    \
-	X(spin_wait, SPIN_WAIT, 1)                                                                           \
-	X(bursty, BURSTY, 1)                                                                                 \
-	X(pipe_io, PIPE_IO, 2)
-
-enum work_type {
-#define X(snake, upper, group) WORK_##upper,
-	WORK_TYPE_LIST(X)
-#undef X
-		WORK_TYPES
-};
-
-const char *work_type_name(enum work_type type);
-unsigned work_type_group(enum work_type type);
-
-struct work_params {
-	enum work_type type;
-	uint64_t burst_ns, sleep_ns; /* bursty */
-	uint32_t burst_units;        /* pipe_io: units between two hand-overs */
-};
-
-enum work_policy { WORK_NORMAL, WORK_BATCH, WORK_IDLE, WORK_FIFO, WORK_ROUND_ROBIN, WORK_DEADLINE, WORK_EXT };
 
 struct work_sched {
 	enum work_policy policy;

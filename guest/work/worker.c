@@ -2,6 +2,7 @@
 /* Checkpoints: what a worker measures about itself (see worker.h). Runs in worker processes. */
 #include "guest/work/worker.h"
 
+#include <errno.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <string.h>
@@ -164,6 +165,23 @@ void worker_burst(struct worker *worker, uint32_t units)
 	worker_checkpoint(worker);
 }
 
+void worker_units(struct worker *worker, uint64_t units)
+{
+	do {
+		uint32_t now = units < WORKER_BURST_UNITS ? (uint32_t)units : WORKER_BURST_UNITS;
+		worker_burst(worker, now);
+		units -= now;
+	} while (units && !worker_stopping(worker));
+}
+
+void worker_spin(struct worker *worker, uint64_t ns)
+{
+	uint64_t until_ns = worker_now_ns() + ns;
+	do
+		worker_burst(worker, WORKER_BURST_UNITS);
+	while (worker->last_ns < until_ns && !worker_stopping(worker));
+}
+
 void worker_iteration(struct worker *worker)
 {
 	worker->numbers.iterations++;
@@ -185,10 +203,27 @@ void worker_woken(struct worker *worker, uint64_t due_ns, uint64_t now_ns)
 }
 
 static void (*const runs[WORK_TYPES])(struct worker *worker) = {
-#define X(snake, upper, group) [WORK_##upper] = worker_run_##snake,
+#define X(number, snake, upper, ...) [WORK_##upper] = worker_run_##snake,
 	WORK_TYPE_LIST(X)
 #undef X
 };
+
+static void finish(struct worker *worker)
+{
+	worker_checkpoint(worker);
+	publish(worker, worker_now_ns());
+	part_close(worker, worker_now_ns());
+}
+
+void worker_fail(struct worker *worker, const char *call)
+{
+	struct work_slot *slot = worker->slot;
+	slot->call_errno = errno;
+	strncpy(slot->call, call, sizeof(slot->call) - 1);
+	finish(worker);
+	atomic_store_explicit(&slot->state, SLOT_FAILED, memory_order_release);
+	_exit(1);
+}
 
 void worker_work(struct worker *worker)
 {
@@ -199,8 +234,6 @@ void worker_work(struct worker *worker)
 	worker->last_cpu = cpu < 0 ? 0 : (uint32_t)cpu;
 	part_open(worker, atomic_load_explicit(&work_shared->phase, memory_order_acquire), now_ns);
 	runs[worker->params->type](worker);
-	worker_checkpoint(worker);
-	publish(worker, worker_now_ns());
-	part_close(worker, worker_now_ns());
+	finish(worker);
 	atomic_store_explicit(&worker->slot->state, SLOT_REPORTED, memory_order_release);
 }

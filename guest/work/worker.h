@@ -10,10 +10,12 @@
 #define WORKER_PUBLISH_NS UINT64_C(1000000)
 
 struct worker {
-	struct work_slot *slot, *peer; /* peer: the other of a pair, or NULL */
+	struct work_slot *slot, *slots; /* slots: of its group, by member */
 	const struct work_params *params;
-	unsigned index;        /* in its batch */
-	int read_fd, write_fd; /* pipe_io, else -1 */
+	unsigned index;           /* in its batch */
+	unsigned member, members; /* its place in its group */
+	void *group; /* WORK_GROUP_BYTES of the group, zero at first, laid out by the type; NULL for one */
+	int read_fd, write_fd; /* pipes from the member before and to the next (worker_has_pipes()), or -1 */
 	uint64_t sink;         /* result of the units: keeps the compiler from dropping them */
 	uint64_t start_ns;
 	uint64_t last_ns; /* last checkpoint */
@@ -27,7 +29,7 @@ struct worker {
 };
 
 /* Work types: at least one round (whoever was released has worked), then until worker_stopping(). */
-#define X(snake, upper, group) void worker_run_##snake(struct worker *worker);
+#define X(number, snake, ...) void worker_run_##snake(struct worker *worker);
 WORK_TYPE_LIST(X)
 #undef X
 
@@ -38,6 +40,12 @@ static inline int worker_stopping(const struct worker *worker)
 /* Does `units` (<= 1024) units of work and then a checkpoint. */
 void worker_burst(struct worker *worker, uint32_t units);
 void worker_checkpoint(struct worker *worker);
+/* The same in as many bursts as it takes, fewer if it is to stop. */
+void worker_units(struct worker *worker, uint64_t units);
+/* Bursts for this long: one at least, fewer if it is to stop. */
+void worker_spin(struct worker *worker, uint64_t ns);
+/* A system call that its work consists of failed (errno): it ends, and its report says why. */
+void worker_fail(struct worker *worker, const char *call) __attribute__((noreturn));
 /* One round of the work type is done. */
 void worker_iteration(struct worker *worker);
 /* It blocked of its own will and could run again from `runnable_ns` on: the gap starts there. */
@@ -46,14 +54,37 @@ void worker_blocked_until(struct worker *worker, uint64_t runnable_ns);
 void worker_woken(struct worker *worker, uint64_t due_ns, uint64_t now_ns);
 uint64_t worker_now_ns(void);
 
+/* --- waiting (wait.c); no wait outlives a request to stop by more than 100 ms --- */
+
+/* Lets WORK_STOP_SIGNAL interrupt whatever this worker blocks in. */
+void worker_mind_stop(struct worker *worker);
+/* Waits until *word is not `value` and counts the wake-up. False: it is to stop. */
+bool worker_wait_while(struct worker *worker, _Atomic uint32_t *word, uint32_t value);
+/* What it asked for at asked_ns is there: a wake-up, if it was handed over (worker_hand()) after that. */
+void worker_received(struct worker *worker, uint64_t asked_ns);
+/* Before waking that worker. */
+void worker_hand(struct work_slot *to);
+/* Hands over: sets the word and wakes who waits on it. */
+void worker_post(struct work_slot *to, _Atomic uint32_t *word, uint32_t value);
+/* Sleeps until then and counts the wake-up. False: it is to stop. */
+bool worker_rest(struct worker *worker, uint64_t due_ns);
+void worker_await_stop(struct worker *worker);
+/* pipe_io.c: a byte to the next member, from the member before. False: it is to stop, or that one is gone. */
+bool worker_pipe_write(struct worker *worker);
+bool worker_pipe_read(struct worker *worker);
+
+/* Whether the group's members are joined to a ring by pipes. */
+bool worker_has_pipes(const struct work_params *params);
+
 /* From the release to the last report. */
 void worker_work(struct worker *worker);
 
 /* Life of a worker after the clone; never returns. */
 struct worker_birth {
 	const struct work_spec *spec;
-	struct work_slot *slot, *peer;
-	unsigned index;
+	struct work_slot *slot, *slots;
+	unsigned index, member, members;
+	void *group;
 	int read_fd, write_fd;
 	int ready_fd; /* one byte says: look at my slot */
 	pid_t parent;

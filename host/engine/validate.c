@@ -122,8 +122,9 @@ static void check_head(struct check *check)
 		else
 			check->workers_default = n;
 	}
+	struct work_params override;
 	if (s->work_type_override)
-		check_work_type(check, s->work_type_override, "work_type_override");
+		(void)check_work_type(check, s->work_type_override, "work_type_override", &override);
 	if (s->n_steps > LIMIT_STEPS)
 		check_bad(check, ERR_LIMIT_EXCEEDED, "steps", "%zu steps: at most %u are possible",
 			s->n_steps, LIMIT_STEPS);

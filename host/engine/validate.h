@@ -5,6 +5,7 @@
 
 #include "host/engine/engine.h"
 #include "host/engine/names.h"
+#include "proto/work.h"
 
 /* Mistakes that are reported; more are only counted. */
 #define CHECK_ERRORS_MAX 1000
@@ -55,7 +56,9 @@ bool check_list_text(struct check *check, const char *text, const char *field, s
 /* validate_work.c. pool: CPUs of the cgroup, NULL: unknown. in_runner: the runner cgroup's rules. */
 void check_work(struct check *check, const Schedrig__V1__WorkSpec *work, const struct cpuset *pool,
 	bool narrowed, bool swappable, bool in_runner);
-void check_work_type(struct check *check, const Schedrig__V1__WorkType *type, const char *field);
+/* False after a mistake; *ret_params is set otherwise. type NULL: the default. */
+bool check_work_type(struct check *check, const Schedrig__V1__WorkType *type, const char *field,
+	struct work_params *ret_params);
 /* pool: NULL when it is not known here. */
 void check_affinity(
 	struct check *check, const Schedrig__V1__AffinityIntent *affinity, const struct cpuset *pool);

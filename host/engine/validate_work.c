@@ -2,6 +2,7 @@
 /* Work specs: types, counts, policies, affinities. Pure. */
 #include "host/engine/validate.h"
 #include "proto/wire.h"
+#include "proto/work_wire.h"
 
 #include <math.h>
 #include <string.h>
@@ -15,14 +16,14 @@ void check_comm_and_nice(struct check *check, const char *comm, const Schedrig__
 		check_bad(check, ERR_INVALID_ARGUMENT, "nice", "nice %d is not in -20..19", nice->value);
 }
 
-void check_work_type(struct check *check, const Schedrig__V1__WorkType *type, const char *field)
+bool check_work_type(struct check *check, const Schedrig__V1__WorkType *type, const char *field,
+	struct work_params *ret_params)
 {
-	if (type->form_case == SCHEDRIG__V1__WORK_TYPE__FORM__NOT_SET)
-		check_bad(check, ERR_INVALID_ARGUMENT, field,
-			"no work type is given: one of spin_wait, bursty, pipe_io");
-	if (type->form_case == SCHEDRIG__V1__WORK_TYPE__FORM_BURSTY && type->bursty->burst &&
-		type->bursty->burst->ns == 0)
-		check_bad(check, ERR_INVALID_ARGUMENT, field, "a burst of 0 never does any work");
+	struct err err = ERR_INIT;
+	int r = work_params_read(type, ret_params, &err);
+	if (r < 0)
+		check_bad(check, err.code, field, "%s", err.message);
+	return r == 0;
 }
 
 static void check_priority(struct check *check, const Schedrig__V1__SchedPriority *priority)
@@ -148,6 +149,21 @@ static uint64_t check_count(
 	return (uint64_t)n;
 }
 
+static void check_group(struct check *check, const struct work_params *params, uint64_t n)
+{
+	uint64_t size = work_group_size(params);
+	if (n % size == 0)
+		return;
+	if (size == 2)
+		check_bad(check, ERR_INVALID_ARGUMENT, "workers",
+			"%s works in pairs: %llu is not a multiple of 2", work_type_name(params->type),
+			(unsigned long long)n);
+	else
+		check_bad(check, ERR_INVALID_ARGUMENT, "workers",
+			"%s works in groups of %llu: %llu is not a multiple of it",
+			work_type_name(params->type), (unsigned long long)size, (unsigned long long)n);
+}
+
 void check_work(struct check *check, const Schedrig__V1__WorkSpec *work, const struct cpuset *pool,
 	bool narrowed, bool swappable, bool in_runner)
 {
@@ -155,14 +171,14 @@ void check_work(struct check *check, const Schedrig__V1__WorkSpec *work, const s
 		return;
 	const Schedrig__V1__WorkType *type = work->work_type,
 				     *other = check->scenario ? check->scenario->work_type_override : NULL;
-	if (type)
-		check_work_type(check, type, "work_type");
+	struct work_params params;
+	struct err ignored; /* a wrong override is reported where it stands */
+	bool known = check_work_type(check, type, "work_type", &params);
 	if (swappable && other)
-		type = other;
+		known = work_params_read(other, &params, &ignored) == 0;
 	uint64_t n = check_count(check, work, pool, in_runner);
-	if (n && n % 2 && type && type->form_case == SCHEDRIG__V1__WORK_TYPE__FORM_PIPE_IO)
-		check_bad(check, ERR_INVALID_ARGUMENT, "workers",
-			"pipe_io works in pairs: %llu is not a multiple of 2", (unsigned long long)n);
+	if (n && known)
+		check_group(check, &params, n);
 	check_comm_and_nice(check, work->comm, work->nice);
 	const Schedrig__V1__AffinityIntent *affinity = work->affinity;
 	if (affinity)

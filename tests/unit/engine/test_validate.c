@@ -94,7 +94,7 @@ static const struct {
 	{DEF("empty: true, work: [{}]"), "backdrop.cgroups[0].empty", IC, "no workers"},
 	/* work */
 	{WORK("work_type: {}"), "backdrop.cgroups[0].work[0].work_type", IC, "no work type"},
-	{WORK("work_type: {bursty: {burst: \"0\"}}"), "backdrop.cgroups[0].work[0].work_type", IC, "never"},
+	{WORK("work_type: {bursty: {burst: \"0\"}}"), "backdrop.cgroups[0].work[0].work_type", IC, "how long it spins"},
 	{WORK("workers: 0"), "backdrop.cgroups[0].work[0].workers", IC, "0 workers"},
 	{WORK("workers: 4097"), "backdrop.cgroups[0].work[0].workers", "LimitExceeded", "4096"},
 	{WORK("workers: 2, workers_pct: 0.5"), "backdrop.cgroups[0].work[0].workers_pct", IC, "both"},

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* See crew.h. */
+#include "crew.h"
+
+#include "common/clock.h"
+
+#include <criterion/criterion.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void *reap(void *arg)
+{
+	const sigset_t *set = arg;
+	int signum;
+	for (;;) {
+		child_reap();
+		sigwait(set, &signum);
+	}
+	return NULL;
+}
+
+void crew_start(struct crew *crew, const struct work_params *params, unsigned count)
+{
+	static sigset_t set;
+	static pthread_t reaper;
+	struct err err = ERR_INIT;
+	struct work *list[CREW_MAX];
+	if (!reaper) {
+		sigemptyset(&set);
+		sigaddset(&set, SIGCHLD);
+		pthread_sigmask(SIG_BLOCK, &set, NULL);
+		cr_assert_eq(pthread_create(&reaper, NULL, reap, &set), 0);
+		cr_assert_eq(work_init(&err), 0, "%s", err.message);
+	}
+	cr_assert_leq(count, CREW_MAX);
+	*crew = (struct crew){.count = count};
+	for (unsigned k = 0; k < count; k++)
+		list[k] = &crew->works[k];
+	cr_assert_eq(work_params_check(params, &err), 0, "%s", err.message);
+	struct work_spec spec = {.params = *params};
+	int r = work_start(list, count, &spec, -1, 0, clock_now_ns() + 10 * NS_PER_S, NULL, &err);
+	cr_assert_eq(r, 0, "%s", err.message);
+}
+
+void crew_stop(struct crew *crew)
+{
+	uint64_t asked_ns = clock_now_ns();
+	for (unsigned k = 0; k < crew->count; k++)
+		work_ask_stop(&crew->works[k]);
+	for (unsigned k = 0; k < crew->count; k++) {
+		struct child *child = &crew->works[k].child;
+		if (child_wait(child, asked_ns + 5 * NS_PER_S, NULL) == CHILD_EXITED)
+			continue;
+		child_kill(child, SIGKILL);
+		child_wait(child, CLOCK_NEVER_NS, NULL);
+	}
+	crew->stop_ns = clock_now_ns() - asked_ns;
+	for (unsigned k = 0; k < crew->count; k++)
+		work_report(&crew->works[k], &crew->reports[k]);
+}
+
+void crew_release(struct crew *crew)
+{
+	for (unsigned k = 0; k < crew->count; k++) {
+		work_report_deinit(&crew->reports[k]);
+		work_release(&crew->works[k]);
+	}
+}
+
+void crew_hold(struct crew *crew, uint64_t rounds)
+{
+	uint64_t goal[CREW_MAX], deadline_ns = clock_now_ns() + 20 * NS_PER_S;
+	for (unsigned k = 0; k < crew->count; k++)
+		goal[k] = work_iterations(&crew->works[k]) + rounds;
+	for (unsigned k = 0; k < crew->count; k++)
+		while (work_iterations(&crew->works[k]) < goal[k]) {
+			cr_assert_lt(clock_now_ns(), deadline_ns, "%s %u did %lu of %lu rounds",
+				crew->works[k].comm, k, work_iterations(&crew->works[k]), goal[k]);
+			usleep(1000); /* they publish into memory, at most once a millisecond */
+		}
+}
+
+void crew_run(struct crew *crew, const struct work_params *params, unsigned count, uint64_t rounds)
+{
+	crew_start(crew, params, count);
+	crew_hold(crew, rounds);
+	crew_stop(crew);
+	for (unsigned k = 0; k < count; k++) {
+		const struct work_report *report = &crew->reports[k];
+		const char *name = work_type_name(params->type);
+		cr_assert_str_eq(report->exit, "stopped", "%s %u: %s", name, k, report->exit);
+		cr_assert(!report->missing);
+		cr_assert_gt(report->iterations, 0, "%s %u did no round", name, k);
+		cr_assert_gt(report->units, 0, "%s %u did no units", name, k);
+	}
+}
+
+uint64_t crew_status(const struct crew *crew, unsigned k, const char *key)
+{
+	char path[64], line[256];
+	uint64_t value = 0;
+	bool found = false;
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)crew->works[k].child.pid);
+	FILE *file = fopen(path, "r");
+	cr_assert_not_null(file);
+	while (fgets(line, sizeof(line), file))
+		if (!strncmp(line, key, strlen(key))) {
+			value = strtoull(line + strlen(key), NULL, 10);
+			found = true;
+		}
+	fclose(file);
+	cr_assert(found, "%s has no %s", path, key);
+	return value;
+}
