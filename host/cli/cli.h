@@ -28,6 +28,7 @@ enum cli_exit {
 	X("run", run, "[OPTION...] SCENARIO", "boot a VM, run a scenario on it, say the verdict")            \
 	X("submit", submit, "[OPTION...] SCENARIO", "run a scenario on a controller that is up")             \
 	X("lint", lint, "[OPTION...] FILE...", "find the mistakes in scenario files; needs no VM")           \
+	X("list", list, "work-types", "what a scenario can have")                                            \
 	X("info", info, "", "what the VM is and does")                                                       \
 	X("read", read, "[--cold] TARGET[:u8|u16|u32|u64]...", "read kernel memory")                         \
 	X("write", write, "[--cold] TARGET[:u8|u16|u32|u64]=VALUE...", "write kernel memory")                \

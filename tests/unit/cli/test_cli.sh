@@ -74,6 +74,9 @@ expect 'lint: no YAML at all' 64 'noise.yaml' "$schedrig" lint noise.yaml
 expect 'lint: one bad among good ones' 64 'good.yaml: no mistakes' "$schedrig" lint good.yaml wrong.yaml
 expect 'lint: impossible topology' 64 '3 LLCs cannot be shared out over 2 nodes' "$schedrig" lint -t 2n3l1c1t good.yaml
 expect 'lint: against a topology' 64 'LLC' "$schedrig" lint -t 1n1l1c1t <(sed 's/llc: 0/llc: 7/' good.yaml)
+expect 'list: work types' 0 $'bursty: spins\nburst \ndefault 50ms (1ns to 3600s)\nin multiples of 2\nirq_wake: not in this version' \
+	"$schedrig" list work-types
+expect 'list: what?' 64 'there is no list of `frobs`' "$schedrig" list frobs
 expect 'no socket named' 64 '-s PATH' "$schedrig" info
 expect 'no controller' 69 'there is no socket none.sock' "$schedrig" -s none.sock info
 expect 'not a socket' 69 'empty.sock' "$schedrig" -s empty.sock info
