@@ -185,9 +185,17 @@ int topo_check(const char *sys, const struct cpu_layout *layout,
 		r = check_cpu(&check, cpu);
 	if (r < 0 || layout->n_cpus == 1)
 		return r; /* a single CPU has no domains */
+	/* The kernel shows its domains once it is told to be verbose (sched_verbose_write(),
+	 * kernel/sched/debug.c). */
+	int verbose = fsat_write(fd, "kernel/debug/sched/verbose", "Y");
 	if (faccessat(fd, "kernel/debug/sched/domains/cpu0", F_OK, 0) < 0) {
-		add_note(arg, "the scheduler's domains were not checked: /sys/kernel/debug/sched/domains is "
-			      "not there");
+		char text[200];
+		snprintf(text, sizeof(text),
+			"the scheduler's domains were not checked: /sys/kernel/debug/sched/domains is not "
+			"there "
+			"(kernel/debug/sched/verbose: %s)",
+			verbose < 0 ? strerror(-verbose) : "set");
+		add_note(arg, text);
 		return 0;
 	}
 	for (unsigned cpu = 0; r == 0 && cpu < layout->n_cpus; cpu++)

@@ -22,6 +22,7 @@ import tempfile
 import time
 
 OUTPUT_SHOWN_BYTES = 20000
+BUILD = None  # where meson runs tests that name no directory: set by main()
 SPEED_LIMIT = 20.0  # a broken measurement must not make a hang last for days
 TAP_LINE = re.compile(r'^(ok|not ok)\b(?:\s+\d+)?\s*(?:-\s*)?(.*?)(?:\s*#\s*(SKIP|TODO)\b\s*(.*))?$', re.I)
 
@@ -133,7 +134,7 @@ def run_program(test, report, limit):
     """Returns (exit status or None after the time limit, stdout, all output, ids of processes left behind)."""
     env = {**os.environ, **test['env'], 'CRITERION_OUTPUTS': f'tap:{report}', 'MALLOC_PERTURB_': '165'}
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        child = subprocess.Popen(test['cmd'], cwd=test['workdir'] or None, env=env, stdin=subprocess.DEVNULL,
+        child = subprocess.Popen(test['cmd'], cwd=test['workdir'] or BUILD, env=env, stdin=subprocess.DEVNULL,
                                  stdout=out, stderr=err, start_new_session=True)
         hung = ''
         try:
@@ -196,7 +197,9 @@ def run_test(test, label, scratch):
 
 
 def main():
+    global BUILD
     build, tally_file, suites = sys.argv[1], sys.argv[2], sys.argv[3:]
+    BUILD = os.path.abspath(build)
     # Ends through `finally` above, so that no program is left.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     failed = False
