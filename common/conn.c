@@ -21,6 +21,7 @@ struct conn {
 	struct frame_header skipped;
 	bool ended;   /* closed() was or must not be called */
 	bool refused; /* a send was refused: drained() is due */
+	bool paused;  /* by the owner: frames wait, those that are here already too */
 	bool in_callback, free_asked;
 };
 
@@ -57,7 +58,7 @@ static void on_read(struct bufferevent *bev, void *arg)
 {
 	struct conn *conn = arg;
 	struct evbuffer *in = bufferevent_get_input(bev);
-	while (!conn->ended) {
+	while (!conn->ended && !conn->paused) {
 		if (conn->skip) {
 			size_t have = evbuffer_get_length(in), n = MIN_OF(have, conn->skip);
 			evbuffer_drain(in, n);
@@ -214,12 +215,17 @@ int conn_send(struct conn *conn, const struct frame_header *header, const void *
 
 void conn_pause(struct conn *conn, bool paused)
 {
-	if (conn->ended)
+	if (conn->ended || conn->paused == paused)
 		return;
-	if (paused)
+	conn->paused = paused;
+	if (paused) {
 		bufferevent_disable(conn->bev, EV_READ);
-	else
-		bufferevent_enable(conn->bev, EV_READ);
+		return;
+	}
+	bufferevent_enable(conn->bev, EV_READ);
+	/* What was read before the pause brings no event of its own. Deferred: the caller may be in the middle
+	 * of something. */
+	bufferevent_trigger(conn->bev, EV_READ, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 }
 
 size_t conn_queued_bytes(const struct conn *conn)

@@ -6,6 +6,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <event2/event.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -15,7 +16,7 @@ struct seen {
 	struct frame_header last;
 	char payload[64];
 	struct err err;
-	bool free_in_frame;
+	bool free_in_frame, pause_in_frame;
 };
 
 static void on_frame(struct conn *conn, const struct frame_header *h, const uint8_t *payload, void *arg)
@@ -25,6 +26,8 @@ static void on_frame(struct conn *conn, const struct frame_header *h, const uint
 	s->last = *h;
 	if (h->length < sizeof(s->payload))
 		memcpy(s->payload, payload, h->length);
+	if (s->pause_in_frame)
+		conn_pause(conn, true);
 	if (s->free_in_frame) {
 		conn_free(conn);
 		loop_stop(s->loop);
@@ -147,6 +150,38 @@ Test(conn, a_full_queue_refuses)
 	cr_assert_eq(sent, 3); /* 4 x (256 KiB + header) is more than 1 MiB */
 	h.length = FRAME_MAX_BYTES + 1;
 	cr_assert_eq(conn_send(conn, &h, bytes), -EMSGSIZE);
+	conn_free(conn);
+	close(pair[1]);
+	loop_free(s.loop);
+}
+
+static void turn(struct loop *loop)
+{
+	for (int i = 0; i < 10; i++)
+		event_base_loop(loop_base(loop), EVLOOP_NONBLOCK);
+}
+
+Test(conn, a_pause_holds_what_has_been_read_already)
+{
+	struct seen s = {.pause_in_frame = true};
+	int pair[2];
+	struct conn *conn = start(&s, pair);
+	/* All of them come with one read. */
+	for (uint64_t i = 1; i <= 5; i++)
+		put(pair[1], 2, i, "ab", 2);
+	turn(s.loop);
+	cr_assert_eq(s.frames, 1);
+	turn(s.loop);
+	cr_assert_eq(s.frames, 1);
+	conn_pause(conn, false);
+	cr_assert_eq(s.frames, 1, "called back from inside of conn_pause()");
+	turn(s.loop);
+	cr_assert_eq(s.frames, 2);
+	s.pause_in_frame = false;
+	conn_pause(conn, false);
+	turn(s.loop);
+	cr_assert_eq(s.frames, 5);
+	cr_assert_eq(s.last.seq, 5);
 	conn_free(conn);
 	close(pair[1]);
 	loop_free(s.loop);
