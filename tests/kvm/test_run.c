@@ -2,11 +2,14 @@
 /* vCPUs run, exit and end: every way a VM can end, and registers at instruction boundaries. */
 #include "bare.h"
 #include "common/clock.h"
+#include "common/fd.h"
 #include "host/arch/x86_64/layout.h"
 #include "host/vm/power.h"
 
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 TestSuite(run, .timeout = 60);
 
@@ -218,6 +221,20 @@ static void ends_by_power_register(const char *code, const char *code_end, enum 
 		(unsigned long long)s->regs.rip);
 	vm_thaw(f, NULL);
 	cr_assert_eq(bare_cell(b, 0), 0, "it ran on");
+}
+
+/* KVM_RUN that fails with an access outstanding, as it does for ever on a VM that KVM has given up. */
+Test(run, a_run_that_fails_for_ever_is_an_end_and_can_be_stopped)
+{
+	_cleanup_(bare_free_p) struct bare *b = bare_start(NEW(1, guest_in, 0));
+	bare_wait_all_running(b);
+	_cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	cr_assert_geq(null, 0);
+	cr_assert_geq(dup3(null, vm_vcpu_fd(b->vm, 0), O_CLOEXEC), 0);
+	bare_wait_ended(b);
+	cr_assert_eq(atomic_load(&b->ended), VM_END_KVM_ERROR);
+	cr_assert_str_eq(b->info.err.reason, "run-failed");
+	vm_stop(b->vm);
 }
 
 Test(run, power_off)
