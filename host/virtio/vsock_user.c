@@ -387,13 +387,14 @@ static enum give give_data(struct vsock_conn *c, struct budget *left)
 
 static enum give give_control(struct vsock_conn *c, enum virtio_vsock_op op)
 {
+	uint32_t told = c->fwd_told, due = c->send_ops;
 	struct virtio_vsock_hdr hdr = conn_header(c, op, 0);
 	uint32_t flags = op == VIRTIO_VSOCK_OP_SHUTDOWN ? vconn_shutdown_due(c) : 0;
 	hdr.flags = flags;
 	if (!give_header(c->v, &hdr)) {
-		/* conn_header() has noted the credit as told. */
-		if (op == VIRTIO_VSOCK_OP_CREDIT_UPDATE)
-			c->send_ops |= OP_BIT(CREDIT_UPDATE);
+		/* conn_header() has noted the credit as told: it was not, whichever packet was to carry it. */
+		c->fwd_told = told;
+		c->send_ops = due;
 		return GIVE_STARVED;
 	}
 	c->send_ops &= ~(1u << op);
@@ -421,8 +422,9 @@ static enum give give_next(struct vsock_conn *c, struct budget *left)
 		if (vconn_credit(c) > 0)
 			return give_data(c, left);
 		if (!c->credit_asked) {
-			c->credit_asked = true;
-			return give_control(c, VIRTIO_VSOCK_OP_CREDIT_REQUEST);
+			enum give given = give_control(c, VIRTIO_VSOCK_OP_CREDIT_REQUEST);
+			c->credit_asked = given == GIVE_MORE;
+			return given;
 		}
 	}
 	return vconn_shutdown_due(c) ? give_control(c, VIRTIO_VSOCK_OP_SHUTDOWN) : GIVE_NOTHING;

@@ -275,6 +275,22 @@ Test(vsock, the_guests_credit_is_respected)
 	expect_rst(GPORT);
 }
 
+Test(vsock, credit_is_asked_for_when_a_buffer_comes)
+{
+	guest_start(&g, 2);
+	struct virtio_vsock_hdr hdr = guest_header(GPORT, PORT, OP(REQUEST));
+	hdr.buf_alloc = 100;
+	guest_send(&g, hdr, NULL, 0);
+	/* One buffer went to the response, the other one goes to what the credit allows. */
+	cr_assert_eq(write(g.accepted[g.n_accepted - 1], bulk, 1000), 1000);
+	driver_settle(&g.driver);
+	cr_assert_eq(guest_expect(&g, &packet), OP(RESPONSE));
+	cr_assert_eq(guest_expect(&g, &packet), OP(RW));
+	cr_assert_eq(packet.hdr.len, 100);
+	cr_assert_eq(guest_expect(&g, &packet), OP(CREDIT_REQUEST));
+	expect_silence();
+}
+
 Test(vsock, without_guest_buffers_everything_waits)
 {
 	int fd = connected();
