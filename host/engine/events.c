@@ -93,10 +93,14 @@ uint64_t engine_scenario_ns(struct engine *engine)
 
 void engine_phase_set(struct engine *engine, uint32_t phase)
 {
-	SCOPE_LOCK(&engine->event_lock);
+	pthread_mutex_lock(&engine->event_lock);
 	engine->phase = phase;
-	if (engine->run_record)
-		record_sync(engine->run_record);
+	struct record *record = engine->run_record;
+	pthread_mutex_unlock(&engine->event_lock);
+	/* Unlocked: a disk may take seconds, and the loop emits events, too. The record is the run's own, that is
+	 * this thread's, to close. */
+	if (record)
+		record_sync(record);
 }
 
 void engine_account_freeze(struct engine *engine, const struct freeze_times *times)

@@ -9,19 +9,19 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <string.h>
 
 struct record {
 	char *directory;
 	int events_fd, log_fd;
-	bool complained;
+	atomic_bool complained;
 };
 
 static void complain(struct record *record, int errnum)
 {
-	if (record->complained)
+	if (atomic_exchange_explicit(&record->complained, true, memory_order_relaxed))
 		return;
-	record->complained = true;
 	log_error("cannot write to %s: %s; its events are incomplete from here on", record->directory,
 		strerror(errnum));
 }

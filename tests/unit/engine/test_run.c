@@ -10,6 +10,7 @@
 
 #include <dirent.h>
 #include <jansson.h>
+#include <pthread.h>
 #include <sys/socket.h>
 
 struct rig {
@@ -532,4 +533,53 @@ Test(verdict, assertions_hold_and_fail)
 	rig.agent.n_workers = 0;
 	cr_assert_eq(judge(&rig, all, "not_stuck", message), VERDICT(INCONCLUSIVE));
 	rig_stop(&rig);
+}
+
+/* A disk that takes its time: stands in for the C library's function, in this program only. */
+static struct rig *slow_rig;
+static unsigned slow_syncs, slow_emits;
+
+static void *emit_meanwhile(void *arg)
+{
+	Schedrig__V1__Event event = SCHEDRIG__V1__EVENT__INIT;
+	Schedrig__V1__LogLine line = SCHEDRIG__V1__LOG_LINE__INIT;
+	line.text = (char *)"of the loop";
+	event.kind_case = SCHEDRIG__V1__EVENT__KIND_WARNING;
+	event.warning = &line;
+	engine_emit(slow_rig->engine, &event);
+	return NULL;
+}
+
+int fdatasync(int fd)
+{
+	pthread_t thread;
+	struct timespec limit;
+	if (!slow_rig)
+		return 0;
+	slow_syncs++;
+	if (pthread_create(&thread, NULL, emit_meanwhile, NULL))
+		return 0;
+	clock_gettime(CLOCK_REALTIME, &limit);
+	limit.tv_sec += 5;
+	if (pthread_timedjoin_np(thread, NULL, &limit) == 0)
+		slow_emits++;
+	else
+		pthread_detach(thread);
+	return 0;
+}
+
+Test(run, a_slow_disk_does_not_keep_the_loop_from_its_events)
+{
+	struct rig rig = {.run_dir = "/tmp/schedrig-run-XXXXXX"};
+	cr_assert_not_null(mkdtemp(rig.run_dir));
+	rig_start(&rig);
+	slow_rig = &rig;
+	pb_free(run(&rig, "duration: 10ms\nsteps: [{hold: {fixed: \"0\"}}]\n"));
+	slow_rig = NULL;
+	cr_assert_geq(slow_syncs, 2, "per step and at the end");
+	cr_assert_eq(slow_emits, slow_syncs);
+	rig_stop(&rig);
+	char command[128];
+	snprintf(command, sizeof(command), "rm -r %s", rig.run_dir);
+	cr_assert_eq(system(command), 0);
 }
