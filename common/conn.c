@@ -223,8 +223,8 @@ void conn_pause(struct conn *conn, bool paused)
 		return;
 	}
 	bufferevent_enable(conn->bev, EV_READ);
-	/* What was read before the pause brings no event of its own. Deferred: the caller may be in the middle
-	 * of something. */
+	/* What was read before the pause brings no event of its own. Deferred: the caller may be in the
+	 * middle of something. */
 	bufferevent_trigger(conn->bev, EV_READ, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
 }
 

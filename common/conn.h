@@ -38,8 +38,8 @@ SCOPE_GUARD(struct conn *, conn_free, conn_free)
 int conn_send(struct conn *conn, const struct frame_header *header, const void *payload) must_check;
 /* Frees the connection once everything queued is written or linger_ns is over. No callback any more. */
 void conn_free_flushed(struct conn *conn, uint64_t linger_ns);
-/* Stops or resumes reading: back pressure towards the peer. From the call on no frame() and no oversize(), not
- * even for what has been read already; that comes after the resume. */
+/* Stops or resumes reading: back pressure towards the peer. From the call on no frame() and no oversize(),
+ * not even for what has been read already; that comes after the resume. */
 void conn_pause(struct conn *conn, bool paused);
 size_t conn_queued_bytes(const struct conn *conn);
 int conn_fd(const struct conn *conn);

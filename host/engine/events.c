@@ -97,8 +97,8 @@ void engine_phase_set(struct engine *engine, uint32_t phase)
 	engine->phase = phase;
 	struct record *record = engine->run_record;
 	pthread_mutex_unlock(&engine->event_lock);
-	/* Unlocked: a disk may take seconds, and the loop emits events, too. The record is the run's own, that is
-	 * this thread's, to close. */
+	/* Unlocked: a disk may take seconds, and the loop emits events, too. The record is the run's own,
+	 * that is this thread's, to close. */
 	if (record)
 		record_sync(record);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The run directory: events.jsonl and kernel.log as things happen, scenario.json and run.json through
- * temporary files. The caller serialises calls, but for record_sync(). A full disk loses what does not fit, and
- * says so once in the log. */
+ * temporary files. The caller serialises calls, but for record_sync(). A full disk loses what does not fit,
+ * and says so once in the log. */
 #ifndef HOST_ENGINE_RECORD_H
 #define HOST_ENGINE_RECORD_H
 

@@ -392,7 +392,8 @@ static enum give give_control(struct vsock_conn *c, enum virtio_vsock_op op)
 	uint32_t flags = op == VIRTIO_VSOCK_OP_SHUTDOWN ? vconn_shutdown_due(c) : 0;
 	hdr.flags = flags;
 	if (!give_header(c->v, &hdr)) {
-		/* conn_header() has noted the credit as told: it was not, whichever packet was to carry it. */
+		/* conn_header() has noted the credit as told: it was not, whichever packet was to carry it.
+		 */
 		c->fwd_told = told;
 		c->send_ops = due;
 		return GIVE_STARVED;

@@ -123,7 +123,8 @@ static void run_once(struct vcpu *vcpu)
 		default:
 			vcpu_report_run_error(vcpu, errno);
 			vcpu->dead = true;
-			/* KVM will not complete it any more, and whoever waits for that would wait for ever. */
+			/* KVM will not complete it any more, and whoever waits for that would wait for ever.
+			 */
 			vcpu->completing = false;
 			return;
 		}

@@ -118,8 +118,9 @@ int engine_run(struct engine *engine, const Schedrig__V1__Scenario *scenario,
 	event.kind_case = SCHEDRIG__V1__EVENT__KIND_SCENARIO_START;
 	event.scenario_start = &start;
 	engine_emit(engine, &event);
+	/* Bounds for the fuzzer's sake. */
 	if (sscanf(scenario->name, "events %u", &n) == 1)
-		emit_progress(engine, n);
+		emit_progress(engine, MIN_OF(n, 50000u));
 	if (strcmp(scenario->name, "block") == 0) {
 		SCOPE_LOCK(&engine->lock);
 		wait_released(engine, true);
@@ -138,6 +139,7 @@ int engine_run(struct engine *engine, const Schedrig__V1__Scenario *scenario,
 					   : SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_PASS;
 	result->verdict->summary = copy(engine->cancelled);
 	if (sscanf(scenario->name, "big %u", &n) == 1) {
+		n = MIN_OF(n, 8u << 20);
 		result->notes = calloc(1, sizeof(*result->notes));
 		result->notes[result->n_notes++] = malloc(n + 1);
 		memset(result->notes[0], 'n', n);
