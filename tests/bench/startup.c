@@ -14,6 +14,7 @@
 #include "common/scope.h"
 #include "host/client/schedrig.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -22,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define RUNS_MAX 1000
@@ -32,7 +34,18 @@
 
 extern char **environ;
 
-enum measure { EXEC_TO_MAIN, MAIN_TO_RUN, HOST_SHARE, UNSURE, DIRTY, HEAP, STACKS, DATA, N_MEASURES };
+enum measure {
+	EXEC_TO_MAIN,
+	MAIN_TO_RUN,
+	HOST_SHARE,
+	UNSURE,
+	CPU_TIME,
+	DIRTY,
+	HEAP,
+	STACKS,
+	DATA,
+	N_MEASURES
+};
 
 static const struct {
 	const char *name, *unit, *note;
@@ -41,6 +54,7 @@ static const struct {
 	[MAIN_TO_RUN] = {"main to first KVM_RUN", "ms", ""},
 	[HOST_SHARE] = {"host share", "ms", "(both)"},
 	[UNSURE] = {"  known up to", "ms", ""},
+	[CPU_TIME] = {"CPU time", "ms", "(of the main thread and its helpers)"},
 	[DIRTY] = {"private dirty", "MiB", "(beyond guest memory)"},
 	[HEAP] = {"  of it heap", "MiB", "(brk, and mappings without a file)"},
 	[STACKS] = {"  stacks", "MiB", "(the main thread's)"},
@@ -110,6 +124,36 @@ static bool read_dirty(pid_t pid, double *values)
 	return any_guest;
 }
 
+/* Of the process, less that of threads that live on beside the main one: vCPUs, and the one that measures the
+ * host's speed. What is left is the main thread's and that of helpers which are over. The main thread's
+ * answers to us are in it. */
+static double cpu_time_ms(pid_t pid)
+{
+	char path[64];
+	clockid_t clock;
+	struct timespec all;
+	if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &all) < 0)
+		return 0;
+	double ms = (double)all.tv_sec * 1e3 + (double)all.tv_nsec / 1e6;
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	DIR *tasks = opendir(path);
+	for (struct dirent *entry; tasks && (entry = readdir(tasks));) {
+		unsigned long long run_ns = 0;
+		pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
+		if (tid <= 0 || tid == pid)
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/task/%d/schedstat", (int)pid, (int)tid);
+		FILE *file = fopen(path, "re");
+		if (file && fscanf(file, "%llu", &run_ns) == 1)
+			ms -= (double)run_ns / 1e6;
+		if (file)
+			fclose(file);
+	}
+	if (tasks)
+		closedir(tasks);
+	return ms;
+}
+
 static pid_t start(char **argv)
 {
 	posix_spawn_file_actions_t actions;
@@ -168,6 +212,11 @@ static bool measure(char **argv, const char *socket_path, double *values)
 			vm = schedrig_open(socket_path, &err);
 		if (vm)
 			got = ask(vm, before_ns, values, &err);
+	}
+	/* Stopped, so that the threads' times belong together. */
+	if (got > 0 && kill(pid, SIGSTOP) == 0 && waitpid(pid, NULL, WUNTRACED) == pid) {
+		values[CPU_TIME] = cpu_time_ms(pid);
+		kill(pid, SIGCONT);
 	}
 	for (int i = 1; got > 0 && i < ASKS; i++)
 		got = ask(vm, before_ns, values, &err);
