@@ -9,10 +9,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -88,6 +90,26 @@ static pid_t clone_program(const struct keeper_job *job)
 	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 }
 
+/* Until the exec has happened or failed. A program that does not come to it (its cgroup is frozen) must not
+ * keep the keeper from ending when asked: it is killed, which closes its end of the pipe, too. The signal
+ * stays pending for keeper_main(). */
+static void wait_outcome(int fd, pid_t pid)
+{
+	sigset_t term;
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	int signals = signalfd(-1, &term, SFD_CLOEXEC);
+	struct pollfd fds[2] = {{.fd = fd, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
+	while (poll(fds, 2, -1) < 0 || !fds[0].revents) {
+		if (!fds[1].revents)
+			continue;
+		kill(pid, SIGKILL);
+		fds[1].fd = -1;
+	}
+	if (signals >= 0)
+		close(signals);
+}
+
 /* The program's PID once it has been executed; otherwise says why not and ends. */
 static pid_t start_program(const struct keeper_job *job)
 {
@@ -108,6 +130,7 @@ static pid_t start_program(const struct keeper_job *job)
 	/* End of file: the exec has closed it. */
 	struct exec_failure failure;
 	ssize_t n;
+	wait_outcome(fds[0], pid);
 	do
 		n = read(fds[0], &failure, sizeof(failure));
 	while (n < 0 && errno == EINTR);

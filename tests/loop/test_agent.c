@@ -616,6 +616,30 @@ Test(agent, payload_names, .timeout = 30)
 	finish();
 }
 
+/* Its cgroup is frozen behind the agent's back, so that it never comes to its exec. */
+Test(agent, a_payload_that_cannot_be_executed_is_given_up, .timeout = 30)
+{
+	struct shell shell;
+	char path[512];
+	begin();
+	shell_init(&shell, "exit 0", 0);
+	scenario(shell.list, 1);
+	add_cgroup("f");
+	snprintf(path, sizeof(path), "%s/schedrig/f/cgroup.freeze", peer.cgroup);
+	FILE *freeze = fopen(path, "w");
+	cr_assert_not_null(freeze);
+	fputs("1", freeze);
+	cr_assert_eq(fclose(freeze), 0);
+	PB(CgroupRef) ref = INIT_OF(CGROUP_REF);
+	ref.name = (char *)"f";
+	PB(Duration) second = INIT_OF(DURATION);
+	second.ns = 1000000000;
+	OP(run, RunPayload, RUN_PAYLOAD, run_payload, .payload = (char *)"p", .cgroup = &ref);
+	run.timeout = &second;
+	apply_bad(&run, SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_TIMEOUT, "was not executed in time");
+	finish();
+}
+
 Test(agent, a_wait_does_not_block_others_and_can_be_cancelled, .timeout = 30)
 {
 	struct shell shell;
