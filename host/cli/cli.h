@@ -33,6 +33,8 @@ enum cli_exit {
 	X("read", read, "[--cold] TARGET[:u8|u16|u32|u64]...", "read kernel memory")                         \
 	X("write", write, "[--cold] TARGET[:u8|u16|u32|u64]=VALUE...", "write kernel memory")                \
 	X("capture", capture, "NAME", "capture a snapshot")                                                  \
+	X("freeze", freeze, "[--lease TIME] [--clock-runs]", "stop every vCPU")                              \
+	X("thaw", thaw, "", "let them go")                                                                   \
 	X("apply", apply, "FILE", "do the ops of a file")                                                    \
 	X("events", events, "[--from N]", "print events as they come")                                       \
 	X("cancel", cancel, "", "end the running scenario")                                                  \

@@ -147,6 +147,44 @@ int schedrig_end_adhoc(struct schedrig *schedrig, struct err *err)
 	return call_and_take(schedrig, &request, &call, SCHEDRIG__V1__RESPONSE__KIND__NOT_SET, NULL, err);
 }
 
+int schedrig_freeze(struct schedrig *schedrig, const struct schedrig_freeze_options *options,
+	Schedrig__V1__Frozen **ret, struct err *err)
+{
+	static const struct schedrig_freeze_options none;
+	const struct schedrig_freeze_options *use = options ? options : &none;
+	Schedrig__V1__FreezeRequest freeze = SCHEDRIG__V1__FREEZE_REQUEST__INIT;
+	Schedrig__V1__Request request = SCHEDRIG__V1__REQUEST__INIT;
+	Schedrig__V1__Duration deadline = SCHEDRIG__V1__DURATION__INIT, lease = SCHEDRIG__V1__DURATION__INIT;
+	struct call call = {0};
+	void *found = NULL;
+	lease.ns = use->lease_ns;
+	deadline.ns = use->deadline_ns;
+	freeze.lease = use->lease_ns ? &lease : NULL;
+	freeze.clock_runs = use->clock_runs;
+	freeze.detach = use->detach;
+	request.deadline = use->deadline_ns ? &deadline : NULL;
+	request.kind_case = SCHEDRIG__V1__REQUEST__KIND_FREEZE;
+	request.freeze = &freeze;
+	int r = call_and_take(schedrig, &request, &call, SCHEDRIG__V1__RESPONSE__KIND_FROZEN, &found, err);
+	if (r == 0)
+		*ret = found;
+	return r;
+}
+
+int schedrig_thaw(struct schedrig *schedrig, Schedrig__V1__Thawed **ret, struct err *err)
+{
+	Schedrig__V1__ThawRequest thaw = SCHEDRIG__V1__THAW_REQUEST__INIT;
+	Schedrig__V1__Request request = SCHEDRIG__V1__REQUEST__INIT;
+	struct call call = {0};
+	void *found = NULL;
+	request.kind_case = SCHEDRIG__V1__REQUEST__KIND_THAW;
+	request.thaw = &thaw;
+	int r = call_and_take(schedrig, &request, &call, SCHEDRIG__V1__RESPONSE__KIND_THAWED, &found, err);
+	if (r == 0)
+		*ret = found;
+	return r;
+}
+
 int schedrig_cancel(struct schedrig *schedrig, struct err *err)
 {
 	Schedrig__V1__CancelRequest cancel = SCHEDRIG__V1__CANCEL_REQUEST__INIT;

@@ -70,6 +70,18 @@ int schedrig_apply(struct schedrig *schedrig, const Schedrig__V1__ApplyRequest *
 	Schedrig__V1__ApplyResponse **ret, struct err *err) must_check;
 /* Removes what Apply made. */
 int schedrig_end_adhoc(struct schedrig *schedrig, struct err *err) must_check;
+/* All of Freeze. NULL stands for zeros. */
+struct schedrig_freeze_options {
+	uint64_t lease_ns;    /* 0: 30 s */
+	uint64_t deadline_ns; /* of waiting for its turn; 0: a minute */
+	bool clock_runs;      /* the guest's time goes on meanwhile */
+	bool detach;          /* stay frozen when this client goes away */
+};
+/* Parks every vCPU until schedrig_thaw(), the end of the lease, or that of this connection. */
+int schedrig_freeze(struct schedrig *schedrig, const struct schedrig_freeze_options *options,
+	Schedrig__V1__Frozen **ret, struct err *err) must_check;
+/* Ends the freeze that a client holds, whoever it is. */
+int schedrig_thaw(struct schedrig *schedrig, Schedrig__V1__Thawed **ret, struct err *err) must_check;
 /* Ends the running scenario, whoever submitted it. */
 int schedrig_cancel(struct schedrig *schedrig, struct err *err) must_check;
 /* Ends the VM and the controller, and waits until it is gone (at most timeout_ms, -1: as long as it takes).

@@ -119,8 +119,10 @@ struct control *control_new(const struct control_config *config, struct err *err
 	control->accept_event = event_new(base, control->socket.fd, EV_READ | EV_PERSIST, on_accept, control);
 	control->retry_timer = evtimer_new(base, on_accept_retry, control);
 	control->linger_timer = evtimer_new(base, on_linger, control);
+	control->lease_timer = evtimer_new(base, control_on_lease, control);
 	if (r < 0 || !control->kick_event || !control->accept_event || !control->retry_timer ||
-		!control->linger_timer || event_add(control->accept_event, NULL) < 0) {
+		!control->linger_timer || !control->lease_timer ||
+		event_add(control->accept_event, NULL) < 0) {
 		err_set_os(err, ERR_HOST, ENOMEM, "cannot set up the control socket");
 		control_free(control);
 		return NULL;
@@ -141,14 +143,16 @@ void control_free(struct control *control)
 			engine_cancel(control->engine, "the controller is ending");
 		pthread_join(request->thread, NULL);
 		request->joined = true;
+		control_freeze_adopt(request);
 	}
+	control_freeze_end(control);
 	loop_drain(control->loop, control);
 	while (control->sessions)
 		session_free(control->sessions);
 	DL_FOREACH_SAFE(control->requests, request, next_request)
 	request_free(request);
-	struct event *events[] = {
-		control->kick_event, control->accept_event, control->retry_timer, control->linger_timer};
+	struct event *events[] = {control->kick_event, control->accept_event, control->retry_timer,
+		control->linger_timer, control->lease_timer};
 	for (unsigned i = 0; i < ARRAY_SIZE(events); i++)
 		if (events[i])
 			event_free(events[i]);
@@ -189,6 +193,8 @@ void control_stop(struct control *control, const char *why, void (*idle)(void *a
 	control->idle_arg = arg;
 	control->linger_left = (unsigned)(STOP_LINGER_NS / (10 * NS_PER_MS));
 	event_del(control->accept_event);
+	/* The guest must run to end in order. */
+	control_freeze_end(control);
 	if (control->scenario)
 		request_cancel(control->scenario, why);
 	event_add(control->linger_timer, &soon);

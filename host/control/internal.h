@@ -16,11 +16,13 @@
 #include "host/control/ring.h"
 #include "host/control/socket.h"
 
+#include <event2/util.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
 struct event;
+struct freeze;
 struct request;
 
 /* What waits to be sent to one client before it counts as slow. At least one whole frame. */
@@ -59,11 +61,14 @@ struct request {
 	pthread_t thread;
 	bool joined;
 	bool is_submit;
-	bool streams;         /* events go with it */
-	char cancel_why[160]; /* not "": it is to end */
-	uint64_t next_event;  /* number of the next one to send */
-	uint64_t last_event;  /* the answer comes after this one; UINT64_MAX: not known yet */
-	uint8_t *answer;      /* packed Response: the worker's, then the loop's */
+	bool streams;           /* events go with it */
+	char cancel_why[160];   /* not "": it is to end */
+	uint64_t next_event;    /* number of the next one to send */
+	uint64_t last_event;    /* the answer comes after this one; UINT64_MAX: not known yet */
+	uint64_t lease_ns;      /* of a Freeze, as `frozen`: the worker's, then the loop's */
+	struct freeze *frozen;  /* got, and not handed over to the control yet */
+	bool slot_holds_freeze; /* as it starts: its client holds the VM frozen */
+	uint8_t *answer;        /* packed Response: the worker's, then the loop's */
 	size_t answer_length, answer_sent;
 };
 
@@ -77,7 +82,11 @@ struct control {
 	struct session *sessions;
 	unsigned n_sessions;
 	struct request *requests;
-	struct request *scenario; /* the Submit that is running */
+	struct request *scenario;  /* the Submit that is running */
+	struct freeze *frozen;     /* that a client holds; NULL: none */
+	struct session *frozen_by; /* who takes it along when it goes; NULL: nobody */
+	uint64_t lease_ns;         /* of `frozen` */
+	struct event *lease_timer;
 	bool ready, stopping, freeing, shutdown_asked;
 	unsigned linger_left; /* turns of linger_timer */
 	struct err ended;     /* code set: the guest is gone */
@@ -116,6 +125,11 @@ void request_fail(struct request *request, const struct err *err);
 /* Packs an answer (any thread: the request's own). err NULL or without code: success. */
 void request_pack(struct request *request, const struct err *err, Schedrig__V1__Response *response);
 void request_answer(struct request *request);
+/* freeze.c: takes over what a Freeze got; a client goes away; the end. */
+void control_freeze_adopt(struct request *request);
+void control_freeze_leave(struct control *control, const struct session *session);
+void control_freeze_end(struct control *control);
+void control_on_lease(evutil_socket_t fd, short what, void *control);
 /* control.c: soon, from the loop itself, starts what may start and sends what may be sent. Nobody does it in
  * place, so no list changes under anybody's iteration. */
 void control_kick(struct control *control);

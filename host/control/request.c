@@ -205,6 +205,7 @@ static void on_done(void *arg)
 	request->slot = NULL;
 	if (control->scenario == request)
 		control->scenario = NULL;
+	control_freeze_adopt(request);
 	request->last_event = control_ring_last(&control->ring);
 	request_answer(request);
 }
@@ -234,6 +235,7 @@ static void start(struct request *request)
 	} else if (request->session) {
 		request->slot = request->session;
 		request->slot->working = request;
+		request->slot_holds_freeze = control->frozen && control->frozen_by == request->session;
 	}
 	/* Signals are the main thread's. */
 	sigfillset(&all);

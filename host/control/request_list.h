@@ -13,6 +13,8 @@
 	X(CANCEL, cancel, LOOP, ANYTIME)                                                                     \
 	X(SHUTDOWN, shutdown, LOOP, ANYTIME)                                                                 \
 	X(EVENTS, events, LOOP, ANYTIME)                                                                     \
-	X(END_ADHOC, end_adhoc, WORKER, READY)
+	X(END_ADHOC, end_adhoc, WORKER, READY)                                                               \
+	X(FREEZE, freeze, WORKER, READY)                                                                     \
+	X(THAW, thaw, LOOP, ANYTIME)
 
 #endif

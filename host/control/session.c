@@ -219,6 +219,7 @@ void session_free(struct session *session)
 	if (!session)
 		return;
 	struct control *control = session->control;
+	control_freeze_leave(control, session);
 	DL_DELETE(control->sessions, session);
 	control->n_sessions--;
 	struct request *request, *next;

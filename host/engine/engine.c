@@ -41,6 +41,11 @@ struct engine *engine_new(const struct engine_config *config, struct err *err)
 	return engine;
 }
 
+struct vm *engine_vm(const struct engine *engine)
+{
+	return engine->config.vm;
+}
+
 void engine_free(struct engine *engine)
 {
 	if (!engine)

@@ -39,6 +39,8 @@ struct engine_config {
 
 struct engine *engine_new(const struct engine_config *config, struct err *err) must_check;
 void engine_free(struct engine *engine);
+/* (any thread) As configured. */
+struct vm *engine_vm(const struct engine *engine);
 SCOPE_GUARD(struct engine *, engine_free, engine_free)
 
 /* Finds every mistake in the scenario (any thread, pure). NULL layout: what needs a topology is not checked.

@@ -32,6 +32,16 @@ struct engine *engine_new(const struct engine_config *config, struct err *err)
 	return engine;
 }
 
+struct vm *engine_vm(const struct engine *engine)
+{
+	return engine->config.vm;
+}
+
+void fake_engine_set_vm(struct engine *engine, struct vm *vm)
+{
+	engine->config.vm = vm;
+}
+
 void engine_free(struct engine *engine)
 {
 	free(engine);

@@ -24,4 +24,7 @@ bool fake_engine_wait_idle(struct engine *engine);
 const char *fake_engine_cancelled(struct engine *engine);
 unsigned fake_engine_runs(struct engine *engine);
 
+/* Before any request. */
+void fake_engine_set_vm(struct engine *engine, struct vm *vm);
+
 #endif
