@@ -33,8 +33,8 @@ struct engine {
 
 	pthread_mutex_t event_lock; /* never taken inside of lock */
 	uint64_t next_seq;          /* [event_lock] */
-	uint64_t clock_begin_ns;    /* [event_lock] scenario's clock in host time, 0: not started */
-	uint64_t clock_frozen_ns;   /* [event_lock] engine_frozen_ns() when it started */
+	uint64_t clock_begin_ns;    /* [event_lock] scenario's clock in host time less frozen time, 0: not
+				       started */
 	uint32_t phase;             /* [event_lock] */
 	struct record *record;      /* [event_lock] of the controller's life; NULL: nowhere */
 	struct record *run_record;  /* [event_lock] of the running scenario; may be the same */

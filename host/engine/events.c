@@ -14,14 +14,15 @@ uint64_t engine_frozen_ns(struct engine *engine)
 	return engine->config.vm ? vm_frozen_ns_total(engine->config.vm) : 0;
 }
 
-/* With event_lock held. */
-static uint64_t scenario_now(struct engine *engine, uint64_t now_ns)
+static uint64_t thawed_ns(const struct engine *engine)
 {
-	if (!engine->clock_begin_ns)
-		return 0;
-	uint64_t frozen = engine_frozen_ns(engine) - engine->clock_frozen_ns;
-	uint64_t passed = now_ns - engine->clock_begin_ns;
-	return passed > frozen ? passed - frozen : 0;
+	return engine->config.vm ? vm_thawed_ns(engine->config.vm) : clock_now_ns();
+}
+
+/* With event_lock held. */
+static uint64_t scenario_now(const struct engine *engine)
+{
+	return engine->clock_begin_ns ? thawed_ns(engine) - engine->clock_begin_ns : 0;
 }
 
 void engine_emit(struct engine *engine, Schedrig__V1__Event *event)
@@ -29,7 +30,7 @@ void engine_emit(struct engine *engine, Schedrig__V1__Event *event)
 	SCOPE_LOCK(&engine->event_lock);
 	event->seq = ++engine->next_seq;
 	event->time_ns = clock_now_ns();
-	event->scenario_ns = scenario_now(engine, event->time_ns);
+	event->scenario_ns = scenario_now(engine);
 	event->phase = engine->phase;
 	if (engine->run_record)
 		record_event(engine->run_record, event);
@@ -74,8 +75,7 @@ void engine_warning(struct engine *engine, const char *fmt, ...)
 void engine_clock_start(struct engine *engine)
 {
 	SCOPE_LOCK(&engine->event_lock);
-	engine->clock_begin_ns = clock_now_ns();
-	engine->clock_frozen_ns = engine_frozen_ns(engine);
+	engine->clock_begin_ns = thawed_ns(engine);
 }
 
 void engine_clock_stop(struct engine *engine)
@@ -88,7 +88,7 @@ void engine_clock_stop(struct engine *engine)
 uint64_t engine_scenario_ns(struct engine *engine)
 {
 	SCOPE_LOCK(&engine->event_lock);
-	return scenario_now(engine, clock_now_ns());
+	return scenario_now(engine);
 }
 
 void engine_phase_set(struct engine *engine, uint32_t phase)

@@ -30,14 +30,6 @@ static uint64_t scaled(const struct machine *m, uint64_t ns)
 	return ns * 100 / percent;
 }
 
-/* Time in which the guest could do something. */
-static uint64_t guest_now_ns(struct machine *m)
-{
-	/* In this order: a freeze in between would otherwise be subtracted and not be in `now`. */
-	uint64_t frozen_ns = vm_frozen_ns_total(m->vm), now = clock_now_ns();
-	return now - frozen_ns;
-}
-
 static void arm(struct event *timer, uint64_t ns)
 {
 	struct timeval limit = clock_timeval(ns);
@@ -225,7 +217,7 @@ static void on_watch(evutil_socket_t fd, short what, void *arg)
 {
 	struct machine *m = arg;
 	/* While it is frozen a guest cannot beat. */
-	uint64_t beat = link_heartbeat(m->link), now = guest_now_ns(m);
+	uint64_t beat = link_heartbeat(m->link), now = vm_thawed_ns(m->vm);
 	if (beat != m->beat || beat == 0) {
 		m->beat = beat;
 		m->beat_seen_ns = now;
@@ -252,7 +244,7 @@ static void on_lost_limit(evutil_socket_t fd, short what, void *arg)
 	if ((beat && beat != m->beat) || vm_is_frozen(m->vm)) {
 		/* It lives: its way to us may be blocked by what it tests. */
 		m->beat = beat;
-		m->beat_seen_ns = guest_now_ns(m);
+		m->beat_seen_ns = vm_thawed_ns(m->vm);
 		arm(m->lost_limit, scaled(m, RECONNECT_LIMIT_NS));
 		return;
 	}
@@ -279,7 +271,7 @@ void machine_agent_ready(struct machine *m, const struct err *err)
 	event_del(m->boot_limit);
 	m->state = MACHINE_READY;
 	m->ready_ns = clock_now_ns();
-	m->beat_seen_ns = guest_now_ns(m);
+	m->beat_seen_ns = vm_thawed_ns(m->vm);
 	arm(m->watch, NS_PER_S);
 	m->ops.ready(m, NULL, m->ops.arg);
 }

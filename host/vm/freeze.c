@@ -253,12 +253,14 @@ static void let_go(struct vm *vm, struct freeze_times *times)
 	vm_time_restart(vm, times);
 }
 
-static void count_frozen(struct vm *vm, uint64_t since_ns)
+/* Not from when the freeze was asked for: vm_thawed_ns() would step back. */
+static void count_frozen(struct vm *vm, bool frozen)
 {
 	SCOPE_LOCK(&vm->freeze_lock);
+	uint64_t now_ns = clock_now_ns();
 	if (vm->frozen_since_ns)
-		vm->frozen_total_ns += clock_now_ns() - vm->frozen_since_ns;
-	vm->frozen_since_ns = since_ns;
+		vm->frozen_total_ns += now_ns - vm->frozen_since_ns;
+	vm->frozen_since_ns = frozen ? now_ns : 0;
 }
 
 int vm_freeze_with(struct vm *vm, const struct freeze_options *options, uint64_t deadline_ns,
@@ -278,8 +280,8 @@ int vm_freeze_with(struct vm *vm, const struct freeze_options *options, uint64_t
 		return rc;
 	}
 	rendezvous_end(vm);
+	count_frozen(vm, true);
 	hold(vm, &times, options);
-	count_frozen(vm, times.asked_ns);
 	vm->token = (struct freeze){.vm = vm, .times = times};
 	*ret_freeze = &vm->token;
 	return 0;
@@ -298,7 +300,7 @@ void vm_thaw(struct freeze *freeze, struct freeze_times *ret_times)
 	freeze->times.thawed_ns = clock_now_ns();
 	if (ret_times)
 		*ret_times = freeze->times;
-	count_frozen(vm, 0);
+	count_frozen(vm, false);
 	give_turn(vm);
 }
 
@@ -306,6 +308,12 @@ uint64_t vm_frozen_ns_total(struct vm *vm)
 {
 	SCOPE_LOCK(&vm->freeze_lock);
 	return vm->frozen_total_ns + (vm->frozen_since_ns ? clock_now_ns() - vm->frozen_since_ns : 0);
+}
+
+uint64_t vm_thawed_ns(struct vm *vm)
+{
+	SCOPE_LOCK(&vm->freeze_lock);
+	return (vm->frozen_since_ns ? vm->frozen_since_ns : clock_now_ns()) - vm->frozen_total_ns;
 }
 
 bool vm_is_frozen(struct vm *vm)

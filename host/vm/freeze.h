@@ -67,9 +67,11 @@ struct vm *freeze_vm(const struct freeze *freeze);
 const struct vcpu_state *freeze_vcpu_state(const struct freeze *freeze, unsigned vcpu);
 struct freeze_times freeze_times_so_far(const struct freeze *freeze);
 
-/* (any thread) How long the VM has been frozen since its start, from each asking to its thaw; a freeze that
- * is held now counts up to now. Deadlines of what the guest does are measured without it. */
+/* (any thread) How long the VM has been frozen since its start, from each last park to its thaw; a freeze
+ * that is held now counts up to now. Deadlines of what the guest does are measured without it. */
 uint64_t vm_frozen_ns_total(struct vm *vm);
+/* (any thread) CLOCK_MONOTONIC without that time: stands still while frozen, never goes back. */
+uint64_t vm_thawed_ns(struct vm *vm);
 /* (any thread) May have changed on return. */
 bool vm_is_frozen(struct vm *vm);
 /* (any thread) Instead of FREEZE_LIMIT_NS, from the next freeze on: for a host that is slower than most. */
