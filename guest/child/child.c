@@ -19,6 +19,8 @@ static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* CLOCK_MONOTONIC */
 	struct child *first;
+	unsigned cloning; /* clones whose child may be there already and is not in the list yet */
+	bool reap_due;    /* somebody unknown was left to be reaped when they are */
 } registry = {.lock = PTHREAD_MUTEX_INITIALIZER};
 static pthread_once_t registry_once = PTHREAD_ONCE_INIT;
 
@@ -60,6 +62,45 @@ void cancel_reset(struct cancel *cancel)
 	(void)!eventfd_read(cancel->fd, &value);
 }
 
+static struct child *find_live(pid_t pid)
+{
+	struct child *child = registry.first;
+	while (child && (child->pid != pid || child->exited))
+		child = child->next;
+	return child;
+}
+
+/* With the lock held. */
+static void reap_locked(void)
+{
+	bool any = false;
+	registry.reap_due = false;
+	for (;;) {
+		siginfo_t info = {0};
+		int status;
+		/* A look first: a zombie keeps its PID until it is known whose it is. */
+		if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || !info.si_pid)
+			break;
+		struct child *child = find_live(info.si_pid);
+		if (!child && registry.cloning) {
+			registry.reap_due = true;
+			break;
+		}
+		if (waitpid(info.si_pid, &status, WNOHANG) != info.si_pid)
+			break;
+		if (!child)
+			continue;
+		child->exited = true;
+		child->status = status;
+		child->end_ns = clock_now_ns();
+		if (child->on_exit)
+			child->on_exit(child);
+		any = true;
+	}
+	if (any)
+		pthread_cond_broadcast(&registry.changed);
+}
+
 pid_t child_clone(struct child *child, int cgroup_fd, struct err *err)
 {
 	pthread_once(&registry_once, registry_init);
@@ -72,19 +113,28 @@ pid_t child_clone(struct child *child, int cgroup_fd, struct err *err)
 	sigset_t all, old;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	/* The lock over clone and insertion: the reaper cannot meet the child before it is known. */
+	/* Not the lock over the clone: it waits for whoever changes cgroups, and copies much memory, while
+	 * the loop (reaping) and the heartbeat (counting) want the lock. The reaper leaves strangers alone
+	 * instead. */
+	child->exited = false;
 	pthread_mutex_lock(&registry.lock);
+	registry.cloning++;
+	pthread_mutex_unlock(&registry.lock);
 	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 	int errnum = errno;
 	if (pid == 0)
-		return 0; /* its copy of the lock stays locked for ever, and the signals blocked: nobody there
-			     takes it */
+		return 0; /* its signals stay blocked, and its copy of the lock is anybody's: nobody there
+			   * takes it
+			   */
+	pthread_mutex_lock(&registry.lock);
+	registry.cloning--;
 	if (pid > 0) {
 		child->pid = pid;
-		child->exited = false;
 		child->next = registry.first;
 		registry.first = child;
 	}
+	if (registry.reap_due)
+		reap_locked();
 	pthread_mutex_unlock(&registry.lock);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (pid > 0)
@@ -154,25 +204,7 @@ void child_reap(void)
 {
 	pthread_once(&registry_once, registry_init);
 	SCOPE_LOCK(&registry.lock);
-	bool any = false;
-	for (;;) {
-		int status;
-		pid_t pid = waitpid(-1, &status, WNOHANG);
-		if (pid <= 0)
-			break;
-		for (struct child *child = registry.first; child; child = child->next)
-			if (child->pid == pid && !child->exited) {
-				child->exited = true;
-				child->status = status;
-				child->end_ns = clock_now_ns();
-				if (child->on_exit)
-					child->on_exit(child);
-				any = true;
-				break;
-			}
-	}
-	if (any)
-		pthread_cond_broadcast(&registry.changed);
+	reap_locked();
 }
 
 const char *child_status_text(int status, char *buffer, size_t size)

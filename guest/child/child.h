@@ -30,7 +30,7 @@ struct child {
 	bool exited;
 	int status;                           /* of wait(2), once exited */
 	uint64_t end_ns;                      /* CLOCK_MONOTONIC when it was reaped */
-	void (*on_exit)(struct child *child); /* reaper's thread, under the registry's lock; may be NULL */
+	void (*on_exit)(struct child *child); /* under the registry's lock, any thread; may be NULL */
 };
 
 /* As fork(): 0 in the child, the PID in the parent, negative errno. cgroup_fd: the child's first instruction

@@ -138,7 +138,7 @@ static struct work_batch *batch_new(unsigned count, unsigned members, struct err
 	return TAKE_PTR(batch);
 }
 
-/* Reaper's thread. */
+/* Under the lock of the children, on any thread. */
 static void died_early(struct child *child)
 {
 	struct work *work = container_of(child, struct work, child);
