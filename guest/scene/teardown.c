@@ -143,11 +143,15 @@ static void remove_scope(struct scene *scene, enum scene_scope scope, struct sce
 			return;
 		struct err err = ERR_INIT;
 		uint64_t patience_ns = SCENE_REMOVE_NS * 100 / MAX_OF(scene->config.speed_percent, 1);
+		scene_ref(cg);
 		if (scene_remove_locked(scene, cg, clock_deadline_ns(patience_ns), false, NULL, &err) < 0 &&
 			err.code != ERR_NOT_FOUND) {
 			add_error(ended, &err);
-			forget_cgroup(scene, cg);
+			/* Another lane may have removed it while this one waited. */
+			if (!cg->gone)
+				forget_cgroup(scene, cg);
 		}
+		scene_unref(cg);
 	}
 }
 
