@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Batches: resolve everything, then access. No state beyond a batch, any thread. */
 #include "host/kmem/access.h"
+#include "host/kmem/task.h"
 
 #include <errno.h>
 #include <string.h>
@@ -80,6 +81,8 @@ static int shape_check(const struct shape *shape, const void *bytes, struct err 
 	case KMEM_U32:
 	case KMEM_U64:
 		return 0;
+	case KMEM_NATURAL: /* resolved by then, or a write */
+		break;
 	case KMEM_BYTES:
 		if (shape->length == 0 || shape->length > KMEM_BYTES_MAX || !bytes)
 			return err_set(err, ERR_INVALID_ARGUMENT, "bytes need a length of 1 to %llu",
@@ -89,15 +92,14 @@ static int shape_check(const struct shape *shape, const void *bytes, struct err 
 	return err_set(err, ERR_INVALID_ARGUMENT, "unknown width %d", (int)shape->width);
 }
 
-static int entry_resolve(struct batch *batch, size_t i, const struct kmem *kmem,
-	const struct kmem_target *target, const struct shape *shape, struct err *err)
+/* After kmem_target_resolve(). */
+static int entry_place(
+	struct batch *batch, size_t i, const struct kmem *kmem, const struct shape *shape, struct err *err)
 {
 	struct ready *ready = &batch->ready[i];
 	uint64_t length = shape->width == KMEM_BYTES ? shape->length : (uint64_t)shape->width;
-	int rc = kmem_target_resolve(kmem, target, &ready->where, err);
+	int rc;
 
-	if (rc < 0)
-		return rc;
 	if (ready->where.size_bytes > 0 && length > ready->where.size_bytes && !shape->force) {
 		rc = err_set(err, ERR_INVALID_ARGUMENT,
 			"the target has %llu bytes, so %llu would reach into its neighbour",
@@ -109,6 +111,40 @@ static int entry_resolve(struct batch *batch, size_t i, const struct kmem *kmem,
 	rc = pieces_find(&batch->pieces, kmem, &ready->where, length, err);
 	ready->count = batch->pieces.n - ready->first;
 	return rc;
+}
+
+/* What a value of the target's own type is read as. */
+static int natural_width(
+	const struct kmem *kmem, const struct kmem_resolved *where, struct kmem_read *entry, struct err *err)
+{
+	uint64_t size = where->size_bytes;
+	unsigned kind = BTF_KIND_INT;
+	int rc;
+
+	if (size == 0) {
+		rc = err_set(err, ERR_INVALID_ARGUMENT,
+			"the kernel's BTF does not tell the size of this: give a width (u8, u16, u32, u64, "
+			"bytes)");
+		(void)err_reason(err, "no-width");
+		return rc;
+	}
+	if (where->type && where->pointers == 0 && kmem_btf(kmem, NULL))
+		kind = kbtf_kind(kmem_btf(kmem, NULL), kbtf_resolve(kmem_btf(kmem, NULL), where->type));
+	if (kind != BTF_KIND_STRUCT && kind != BTF_KIND_UNION && kind != BTF_KIND_ARRAY && size <= 8 &&
+		(size & (size - 1)) == 0) {
+		entry->width = (enum kmem_width)size;
+		return 0;
+	}
+	if (size > KMEM_BYTES_MAX)
+		return err_set(err, ERR_LIMIT_EXCEEDED,
+			"the target has %llu bytes, and at most %llu can be read", (unsigned long long)size,
+			(unsigned long long)KMEM_BYTES_MAX);
+	entry->width = KMEM_BYTES;
+	entry->length = size;
+	entry->bytes = malloc(size);
+	return entry->bytes
+		       ? 0
+		       : err_set(err, ERR_HOST, "out of memory for %llu bytes", (unsigned long long)size);
 }
 
 static int batch_begin(struct batch *batch, const struct kmem *kmem, size_t n, struct err *err)
@@ -167,6 +203,7 @@ static uint64_t value_read(const struct batch *batch, const struct ready *ready,
 	case KMEM_U64:
 		return __atomic_load_n((uint64_t *)host, __ATOMIC_RELAXED);
 	case KMEM_BYTES:
+	case KMEM_NATURAL:
 		break;
 	}
 	return 0;
@@ -195,6 +232,7 @@ static void value_write(
 		__atomic_store_n((uint64_t *)host, value, __ATOMIC_RELAXED);
 		return;
 	case KMEM_BYTES:
+	case KMEM_NATURAL:
 		return;
 	}
 }
@@ -254,7 +292,7 @@ static int entry_read(
 		entry->value = value_read(batch, ready, entry->width);
 	if (rc == 0 && ready->where.bit_size > 0)
 		entry->value = entry->value >> ready->where.bit_offset &
-			       ((UINT64_C(1) << ready->where.bit_size) - 1);
+			       (UINT64_MAX >> (64 - MIN_OF(ready->where.bit_size, 64)));
 	return rc;
 }
 
@@ -267,12 +305,20 @@ int kmem_read_batch(const struct kmem *kmem, struct kmem_read *entries, size_t n
 	if (rc < 0)
 		return rc;
 	for (size_t i = 0; i < n; i++) {
+		const struct kmem_resolved *where = &batch.ready[i].where;
+		rc = kmem_target_resolve(kmem, &entries[i].target, &batch.ready[i].where, err);
+		if (rc == 0 && entries[i].width == KMEM_NATURAL)
+			rc = natural_width(kmem, where, &entries[i], err);
 		struct shape shape = {entries[i].width, entries[i].length, false};
-		rc = shape_check(&shape, entries[i].bytes, err);
 		if (rc == 0)
-			rc = entry_resolve(&batch, i, kmem, &entries[i].target, &shape, err);
+			rc = shape_check(&shape, entries[i].bytes, err);
+		if (rc == 0)
+			rc = entry_place(&batch, i, kmem, &shape, err);
 		if (rc < 0)
 			return err_at(err, "[%zu]", i), rc;
+		entries[i].type = where->type;
+		entries[i].pointers = where->pointers;
+		entries[i].bit_size = where->bit_size;
 	}
 	for (size_t i = 0; i < n; i++) {
 		rc = entry_read(&batch, i, &entries[i], frozen != NULL, err);
@@ -329,6 +375,20 @@ static int write_check_place(
 			"operation",
 			(unsigned long long)ready->where.address.v, (int)entry->width);
 	return 0;
+}
+
+static int task_check(const struct kmem *kmem, const struct kmem_resolved *where, struct kmem_write *entry,
+	bool frozen, struct err *err)
+{
+	struct kmem_task_write write = {
+		.task = where->task,
+		.at = where->address,
+		.identified = where->identified,
+		.frozen = frozen,
+		.force = entry->force,
+	};
+
+	return where->task.v ? kmem_task_check_write(kmem, &write, &entry->warning, err) : 0;
 }
 
 static uint64_t op_apply(const struct kmem_write *entry, uint64_t old)
@@ -435,9 +495,13 @@ int kmem_write_batch(const struct kmem *kmem, struct kmem_write *entries, size_t
 		struct shape shape = {entries[i].width, entries[i].length, entries[i].force};
 		rc = write_check(&entries[i], err);
 		if (rc == 0)
-			rc = entry_resolve(&batch, i, kmem, &entries[i].target, &shape, err);
+			rc = kmem_target_resolve(kmem, &entries[i].target, &batch.ready[i].where, err);
+		if (rc == 0)
+			rc = entry_place(&batch, i, kmem, &shape, err);
 		if (rc == 0)
 			rc = write_check_place(&batch, i, &entries[i], frozen != NULL, err);
+		if (rc == 0)
+			rc = task_check(kmem, &batch.ready[i].where, &entries[i], frozen != NULL, err);
 		if (rc < 0)
 			return err_at(err, "[%zu]", i), rc;
 	}

@@ -24,18 +24,29 @@ struct freeze;
 #define KMEM_BATCH_BYTES_MAX (UINT64_C(64) << 20) /* of a batch */
 
 /* Little-endian unsigned values; the number is the length in bytes. */
-enum kmem_width { KMEM_U8 = 1, KMEM_U16 = 2, KMEM_U32 = 4, KMEM_U64 = 8, KMEM_BYTES = 0 };
+enum kmem_width {
+	KMEM_BYTES = 0,
+	KMEM_U8 = 1,
+	KMEM_U16 = 2,
+	KMEM_U32 = 4,
+	KMEM_U64 = 8,
+	KMEM_NATURAL = 255, /* reads: the width of the target's own type; bytes for a struct or an array */
+};
 
 struct kmem_read {
 	struct kmem_target target;
-	enum kmem_width width;
-	uint8_t *bytes;  /* KMEM_BYTES: filled, [length] */
-	uint64_t length; /* KMEM_BYTES: 1..KMEM_BYTES_MAX */
+	enum kmem_width width; /* KMEM_NATURAL: set to what it is */
+	uint8_t *bytes;  /* KMEM_BYTES: filled, [length]. KMEM_NATURAL that turns out to be bytes: allocated,
+			    also  on failure of a later entry; the caller's to free */
+	uint64_t length; /* KMEM_BYTES: 1..KMEM_BYTES_MAX; set with `bytes` */
 	bool stable;     /* hot: read until two in a row are equal, a bounded number of times */
 
 	/* Set on success: */
 	gva_t address;  /* where it was */
 	uint64_t value; /* unless KMEM_BYTES; a bit field is shifted down */
+	uint32_t type;  /* BTF; or 0: unknown; with `pointers` as in struct kmem_resolved */
+	uint8_t pointers;
+	uint8_t bit_size; /* 0: no bit field */
 };
 
 /* Read-modify-write is for KMEM_U32 and KMEM_U64; hot it must be aligned and is one atomic operation. */
@@ -49,16 +60,18 @@ struct kmem_write {
 	uint64_t expected;    /* KMEM_CAS */
 	const uint8_t *bytes; /* KMEM_BYTES, KMEM_SET only */
 	uint64_t length;
-	bool want_old;      /* read-modify-write has it anyway */
-	bool verify;        /* read back after the write; a difference is ERR_FAILED_PRECONDITION, reason
-			       verify-mismatch: the write stays done */
-	bool force;         /* allow a width beyond the member's, and whole words of bit fields */
+	bool want_old; /* read-modify-write has it anyway */
+	bool verify;   /* read back after the write; a difference is ERR_FAILED_PRECONDITION, reason
+			  verify-mismatch: the write stays done */
+	bool force;    /* allow a width beyond the member's, whole words of bit fields, and tasks that are
+			  queued or of another class (kmem/task.h) */
 	uint8_t *old_bytes; /* KMEM_BYTES with want_old: filled, [length] */
 
 	/* Set on success: */
 	gva_t address;
 	uint64_t old; /* with want_old or read-modify-write, unless KMEM_BYTES */
 	bool swapped; /* KMEM_CAS: the value was the expected one (if not, nothing was written: no error) */
+	const char *warning; /* NULL, or a sentence on what the kernel will do to the value; static */
 };
 
 int kmem_read_batch(const struct kmem *kmem, struct kmem_read *entries, size_t n, const struct freeze *frozen,

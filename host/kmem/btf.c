@@ -203,6 +203,22 @@ uint32_t kbtf_resolve(const struct kbtf *btf, uint32_t type)
 	return 0;
 }
 
+uint32_t kbtf_inner(const struct kbtf *btf, uint32_t type)
+{
+	struct btf_type t = type_get(btf, type);
+
+	switch (BTF_INFO_KIND(t.info)) {
+	case BTF_KIND_TYPEDEF:
+	case BTF_KIND_VOLATILE:
+	case BTF_KIND_CONST:
+	case BTF_KIND_RESTRICT:
+	case BTF_KIND_TYPE_TAG:
+		return t.type;
+	default:
+		return 0;
+	}
+}
+
 int kbtf_size(const struct kbtf *btf, uint32_t type, uint64_t *ret_bytes)
 {
 	uint64_t count = 1, bytes;
@@ -374,6 +390,24 @@ static void place_size(const struct kbtf *btf, struct kbtf_place *place)
 		place->size_bytes = 0;
 }
 
+/* Goes to a member `bits` further on. */
+static void place_set(
+	const struct kbtf *btf, struct kbtf_place *in, uint32_t type, uint64_t bits, unsigned bit_size)
+{
+	in->type = type;
+	place_size(btf, in);
+	in->bit_size = (uint8_t)bit_size;
+	in->bit_offset = 0;
+	if (bit_size == 0) {
+		in->offset_bytes += bits / 8;
+		return;
+	}
+	/* The bit field's word: aligned as its declared type, so that one access of that size holds it. */
+	uint64_t word = in->size_bytes > 0 && in->size_bytes <= 8 ? in->size_bytes : 1;
+	in->offset_bytes += bits / 8 / word * word;
+	in->bit_offset = (uint8_t)(bits - bits / 8 / word * word * 8);
+}
+
 int kbtf_member(
 	const struct kbtf *btf, struct kbtf_place *in, const char *name, size_t name_length, struct err *err)
 {
@@ -400,19 +434,28 @@ int kbtf_member(
 		(void)err_reason(err, "no-such-member");
 		return -ENOENT;
 	}
-	in->type = m.type;
-	place_size(btf, in);
-	in->bit_size = (uint8_t)bit_size;
-	if (bit_size == 0) {
-		in->offset_bytes += bits / 8;
-		in->bit_offset = 0;
-		return 0;
-	}
-	/* The bit field's word: aligned as its declared type, so that one access of that size holds it. */
-	uint64_t word = in->size_bytes > 0 && in->size_bytes <= 8 ? in->size_bytes : 1;
-	in->offset_bytes += bits / 8 / word * word;
-	in->bit_offset = (uint8_t)(bits - bits / 8 / word * word * 8);
+	place_set(btf, in, m.type, bits, bit_size);
 	return 0;
+}
+
+bool kbtf_member_at(const struct kbtf *btf, uint32_t type, unsigned i, struct kbtf_place *ret_place,
+	const char **ret_name)
+{
+	struct btf_type t;
+	struct btf_member m;
+
+	type = kbtf_resolve(btf, type);
+	t = type_get(btf, type);
+	unsigned kind = BTF_INFO_KIND(t.info);
+	if ((kind != BTF_KIND_STRUCT && kind != BTF_KIND_UNION) || i >= BTF_INFO_VLEN(t.info))
+		return false;
+	memcpy(&m, type_extra(btf, type) + i * sizeof(m), sizeof(m));
+	bool packed = BTF_INFO_KFLAG(t.info);
+	*ret_place = (struct kbtf_place){0};
+	place_set(btf, ret_place, m.type, packed ? BTF_MEMBER_BIT_OFFSET(m.offset) : m.offset,
+		packed ? BTF_MEMBER_BITFIELD_SIZE(m.offset) : 0);
+	*ret_name = string_at(btf, m.name_off);
+	return true;
 }
 
 int kbtf_element(const struct kbtf *btf, struct kbtf_place *in, uint64_t index, struct err *err)

@@ -28,6 +28,8 @@ const char *kbtf_name(const struct kbtf *btf, uint32_t type);
 uint32_t kbtf_find(const struct kbtf *btf, unsigned kind, const char *name);
 /* The type without modifiers, typedefs and tags; 0 for void and endless chains. */
 uint32_t kbtf_resolve(const struct kbtf *btf, uint32_t type);
+/* What a modifier, typedef or tag stands in front of; 0 for others and void. */
+uint32_t kbtf_inner(const struct kbtf *btf, uint32_t type);
 /* Size of a value of the type; -ERANGE for what has none (void, functions, declarations). */
 int kbtf_size(const struct kbtf *btf, uint32_t type, uint64_t *ret_bytes) must_check;
 /* Whether values of the type are signed integers. */
@@ -52,6 +54,10 @@ struct kbtf_place {
  * no-such-member with the nearest names; ERR_INVALID_ARGUMENT reason not-a-struct. */
 int kbtf_member(const struct kbtf *btf, struct kbtf_place *in, const char *name, size_t name_length,
 	struct err *err) must_check;
+/* Member number i of a struct or union, in order of declaration. False: there is none. ret_name is borrowed,
+ * "" for the nameless. */
+bool kbtf_member_at(const struct kbtf *btf, uint32_t type, unsigned i, struct kbtf_place *ret_place,
+	const char **ret_name);
 /* One element of an array; ERR_INVALID_ARGUMENT reason index-out-of-range (not checked for length 0). */
 int kbtf_element(const struct kbtf *btf, struct kbtf_place *in, uint64_t index, struct err *err) must_check;
 /* A whole path: "a.b[3].c". "" is the value itself. */

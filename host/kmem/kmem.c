@@ -234,6 +234,22 @@ int kmem_per_cpu(const struct kmem *kmem, gva_t variable, unsigned cpu, gva_t *r
 	return 0;
 }
 
+int kmem_online(const struct kmem *kmem, struct cpuset *ret_cpus, struct err *err)
+{
+	struct cpuset cpus = CPUSET_EMPTY;
+
+	for (unsigned cpu = 0; cpu < MIN_OF(kmem->n_cpus, CPUSET_MAX); cpu++) {
+		bool online = false;
+		int rc = mask_bit(kmem, FACT_ONLINE, cpu, &online, err);
+		if (rc < 0)
+			return rc;
+		if (online)
+			cpuset_add(&cpus, cpu);
+	}
+	*ret_cpus = cpus;
+	return 0;
+}
+
 static int five_level_read(const struct kmem *kmem, bool *ret_five_level, struct err *err)
 {
 	uint32_t enabled = 0;

@@ -5,6 +5,7 @@
 #ifndef HOST_KMEM_KMEM_H
 #define HOST_KMEM_KMEM_H
 
+#include "common/cpuset.h"
 #include "host/kmem/btf.h"
 #include "host/kmem/memo.h"
 #include "host/kmem/symbols.h"
@@ -48,6 +49,9 @@ int kmem_per_cpu(const struct kmem *kmem, gva_t variable, unsigned cpu, gva_t *r
 /* The same without looking at the online mask (a CPU on its way down still has its variables). */
 int kmem_per_cpu_any(const struct kmem *kmem, gva_t variable, unsigned cpu, gva_t *ret_address,
 	struct err *err) must_check;
+
+/* CPUs that are online and have their per-CPU variables. */
+int kmem_online(const struct kmem *kmem, struct cpuset *ret_cpus, struct err *err) must_check;
 
 /* Start of the direct map, as the kernel has it now; checked to be canonical. */
 int kmem_page_offset(const struct kmem *kmem, gva_t *ret_start, struct err *err) must_check;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Parses and resolves in one pass from left to right. No state beyond a call, any thread. */
 #include "host/kmem/path.h"
+#include "host/kmem/suggest.h"
+#include "host/kmem/task.h"
 
 #include <errno.h>
 #include <string.h>
@@ -16,6 +18,8 @@ struct path {
 	struct kbtf_place place; /* its type; offset_bytes is folded into address at each step */
 	unsigned stars;          /* further pointer levels around place.type, from a cast */
 	bool typed;
+	gva_t task; /* the value is a part of this task; 0: of none */
+	bool identified;
 };
 
 static int fail(const struct path *path, const char *at, struct err *err, const char *what)
@@ -136,6 +140,39 @@ static int member_remember(const struct kmem *kmem, const struct kbtf *btf, stru
 	return rc;
 }
 
+/* Names near to one that is not there, of whatever kind: "struct" left out is the usual slip. */
+static const char *type_suggest(
+	const struct kbtf *btf, const char *text, size_t length, char *buffer, size_t size)
+{
+	static const unsigned kinds[] = {
+		BTF_KIND_STRUCT, BTF_KIND_UNION, BTF_KIND_ENUM, BTF_KIND_TYPEDEF, BTF_KIND_INT};
+	static const char *const words[] = {"struct ", "union ", "enum ", "", ""};
+	const char *last = memrchr(text, ' ', length);
+	struct suggest near;
+
+	if (last) {
+		length -= (size_t)(last + 1 - text);
+		text = last + 1;
+	}
+	suggest_init(&near, text, length);
+	for (uint32_t id = 1; id < kbtf_count(btf); id++) {
+		unsigned kind = kbtf_kind(btf, id);
+		for (unsigned k = 0; k < ARRAY_SIZE(kinds); k++) {
+			if (kind != kinds[k] || !*kbtf_name(btf, id))
+				continue;
+			char name[128];
+			const char *plain = kbtf_name(btf, id);
+			if (!last && strlen(plain) == length && memcmp(plain, text, length) == 0) {
+				snprintf(buffer, size, "; did you mean '%s%s'", words[k], plain);
+				return buffer;
+			}
+			snprintf(name, sizeof(name), "%s", plain);
+			suggest_offer(&near, name, strlen(name));
+		}
+	}
+	return suggest_text(&near, buffer, size);
+}
+
 static int type_set(struct path *path, const char *at, const char *text, size_t length, struct err *err)
 {
 	const struct kbtf *btf = kmem_btf(path->kmem, err);
@@ -147,8 +184,10 @@ static int type_set(struct path *path, const char *at, const char *text, size_t 
 			return fail(path, at, err, "too many pointers");
 	path->place = (struct kbtf_place){.type = type_remember(path->kmem, btf, text, length)};
 	if (path->place.type == 0) {
-		int rc = err_set(err, ERR_NOT_FOUND, "'%s' column %d: the kernel's BTF has no type '%.*s'",
-			path->text, (int)(at - path->text) + 1, (int)MIN_OF(length, 64), text);
+		char near[256];
+		int rc = err_set(err, ERR_NOT_FOUND, "'%s' column %d: the kernel's BTF has no type '%.*s'%s",
+			path->text, (int)(at - path->text) + 1, (int)MIN_OF(length, 64), text,
+			err ? type_suggest(btf, text, length, near, sizeof(near)) : "");
 		(void)err_reason(err, "no-such-type");
 		return rc;
 	}
@@ -209,6 +248,45 @@ static int cpu_parse(struct path *path, const char *symbol, struct err *err)
 	return 0;
 }
 
+/* "(PID)" or "(PID, start time in ns)" behind the word `task`. */
+static int task_parse(struct path *path, const char *at, struct err *err)
+{
+	struct kmem_task_id id = {0};
+	uint64_t pid;
+	int rc;
+
+	path->p++;
+	skip_spaces(path);
+	const char *at_pid = path->p;
+	rc = number(path, &pid, err);
+	if (rc < 0)
+		return rc;
+	if (pid == 0 || pid > INT32_MAX)
+		return fail(path, at_pid, err,
+			pid ? "this is no PID" : "PID 0 is one idle task per CPU: runqueues@CPU.idle->");
+	id.pid = (uint32_t)pid;
+	skip_spaces(path);
+	if (*path->p == ',') {
+		path->p++;
+		skip_spaces(path);
+		rc = number(path, &id.start_time_ns, err);
+		if (rc < 0)
+			return rc;
+		skip_spaces(path);
+	}
+	if (*path->p != ')')
+		return fail(path, path->p, err, "expected ')'");
+	path->p++;
+	if (path->typed)
+		return fail(path, at, err, "a task has a type already: leave the cast away");
+	rc = kmem_task_find(path->kmem, &id, &path->address, err);
+	if (rc < 0)
+		return locate(path, at, rc, err);
+	path->task = path->address;
+	path->identified = kmem_task_is_identified(&id);
+	return type_set(path, at, "struct task_struct", strlen("struct task_struct"), err);
+}
+
 static int symbol_parse(struct path *path, struct err *err)
 {
 	const char *at = path->p;
@@ -223,6 +301,8 @@ static int symbol_parse(struct path *path, struct err *err)
 	memcpy(name, at, length);
 	name[length] = '\0';
 	path->p += length;
+	if (*path->p == '(' && strcmp(name, "task") == 0)
+		return task_parse(path, at, err);
 	if (*path->p == '(') {
 		rc = err_set(err, ERR_UNSUPPORTED, "'%s' column %d: %s() in paths is not in this version",
 			path->text, (int)(at - path->text) + 1, name);
@@ -280,6 +360,7 @@ static int follow(struct path *path, const char *at, struct err *err)
 		return rc;
 	}
 	path->address = GVA(to);
+	path->task = GVA(0);
 	if (path->stars > 0)
 		path->stars--;
 	else
@@ -389,12 +470,15 @@ int kmem_path_resolve(const struct kmem *kmem, const char *text, int star_cpu,
 	*ret_resolved = (struct kmem_resolved){
 		.address = path.address,
 		.way = KMEM_WAY_ANY,
-		.type = path.typed && path.stars == 0 ? path.place.type : 0,
+		.type = path.typed ? path.place.type : 0,
 		.size_bytes = path.stars > 0 ? 8
 			      : path.typed   ? path.place.size_bytes
 					     : 0,
 		.bit_offset = path.place.bit_offset,
 		.bit_size = path.place.bit_size,
+		.pointers = (uint8_t)path.stars,
+		.task = path.task,
+		.identified = path.identified,
 	};
 	return 0;
 }

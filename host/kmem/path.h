@@ -2,7 +2,7 @@
 /* The path language of specification 5.5: one expression, one place in kernel memory.
  *
  *   path    := [ '(' type ')' ] start { '.' name | '->' name | '[' number ']' }
- *   start   := symbol [ '@' ( cpu | '*' ) ] | address
+ *   start   := symbol [ '@' ( cpu | '*' ) ] | address | 'task(' pid [ ',' start time in ns ] ')'
  *   type    := [ 'struct' | 'union' | 'enum' ] name { '*' }
  *
  * An address needs a type, a symbol that is neither per-CPU nor well known needs one before members of it can
@@ -16,6 +16,9 @@
 
 /* Whether the path means every online CPU ("@*"): only reads and snapshots may. */
 bool kmem_path_is_star(const char *text);
+/* Whether the text has the form of a path, as far as that can be said without a kernel. ERR_INVALID_ARGUMENT
+ * reason syntax, with the column. */
+int kmem_path_check(const char *text, bool star_allowed, struct err *err) must_check;
 /* Resolves, reading the pointers on the way. star_cpu: the CPU that '*' stands for now, or -1 to refuse it.
  * ERR_INVALID_ARGUMENT reason syntax; NULL or unmapped pointers are ERR_UNMAPPED; others as those of
  * symbols_find(), kbtf_member() and kmem_per_cpu(). Any thread; the guest may run. */

@@ -5,6 +5,7 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <fnmatch.h>
 #include <string.h>
 
 /* As many addresses as an Ambiguous error lists. */
@@ -224,6 +225,30 @@ bool symbols_at(const struct symbols *symbols, gva_t at, struct symbol_at *ret_s
 	char buffer[KALLSYMS_NAME_MAX];
 	snprintf(ret_symbol->name, sizeof(ret_symbol->name), "%s", name_of(symbols, i, buffer));
 	return true;
+}
+
+bool symbols_match(
+	const struct symbols *symbols, const char *pattern, uint32_t *at, struct symbol_at *ret_symbol)
+{
+	char buffer[KALLSYMS_NAME_MAX];
+
+	for (uint32_t i = *at; i < symbols->n; i++) {
+		const char *name = name_of(symbols, i, buffer);
+		if (fnmatch(pattern, name, 0) != 0)
+			continue;
+		snprintf(ret_symbol->name, sizeof(ret_symbol->name), "%s", name);
+		ret_symbol->start = GVA(address_of(symbols, i));
+		ret_symbol->offset = 0;
+		uint32_t next = i + 1;
+		while (next < symbols->n && address_of(symbols, next) == ret_symbol->start.v)
+			next++;
+		ret_symbol->size_bytes =
+			next < symbols->n ? address_of(symbols, next) - ret_symbol->start.v : 0;
+		*at = i + 1;
+		return true;
+	}
+	*at = symbols->n;
+	return false;
 }
 
 const char *symbols_text(const struct symbols *symbols, gva_t at, char *buffer, size_t size)

@@ -29,6 +29,11 @@ struct symbol_at {
 
 /* The symbol that `at` is in (the last one at or below it). False outside of the image. */
 bool symbols_at(const struct symbols *symbols, gva_t at, struct symbol_at *ret_symbol);
+/* The next symbol, from number *at on, whose name fits the shell pattern; advances *at. Order: by address;
+ * the walk of a whole table takes tens of milliseconds. False: there are no more. size_bytes is as
+ * symbols_at(). */
+bool symbols_match(
+	const struct symbols *symbols, const char *pattern, uint32_t *at, struct symbol_at *ret_symbol);
 /* "name+0x12", or "" outside of the image. Returns buffer. */
 const char *symbols_text(const struct symbols *symbols, gva_t at, char *buffer, size_t size);
 

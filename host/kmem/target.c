@@ -2,6 +2,7 @@
 /* Targets to addresses. No state, any thread. */
 #include "host/kmem/target.h"
 #include "host/kmem/path.h"
+#include "host/kmem/task.h"
 
 #include <errno.h>
 #include <string.h>
@@ -129,6 +130,26 @@ static int per_cpu_resolve(
 	return 0;
 }
 
+static int task_resolve(
+	const struct kmem *kmem, const struct kmem_target *target, struct kmem_resolved *r, struct err *err)
+{
+	const char *field = target->field ? target->field : "";
+	struct kbtf_place place;
+	int rc = kmem_task_find(kmem, &target->task, &r->task, err);
+
+	if (rc == 0)
+		rc = kmem_struct_member(kmem, "task_struct", field, &place, err);
+	if (rc < 0)
+		return rc;
+	r->address = GVA(r->task.v + place.offset_bytes);
+	r->type = place.type;
+	r->size_bytes = place.size_bytes;
+	r->bit_offset = place.bit_offset;
+	r->bit_size = place.bit_size;
+	r->identified = kmem_task_is_identified(&target->task);
+	return 0;
+}
+
 int kmem_target_resolve(const struct kmem *kmem, const struct kmem_target *target,
 	struct kmem_resolved *ret_resolved, struct err *err)
 {
@@ -152,9 +173,11 @@ int kmem_target_resolve(const struct kmem *kmem, const struct kmem_target *targe
 		rc = per_cpu_resolve(kmem, target, &r, err);
 		break;
 	case KMEM_TASK_FIELD:
-		return err_set(err, ERR_UNSUPPORTED, "task targets are not in this version");
+		rc = task_resolve(kmem, target, &r, err);
+		break;
 	case KMEM_PATH:
-		return kmem_path_resolve(kmem, target->field ? target->field : "", -1, ret_resolved, err);
+		return kmem_path_resolve(kmem, target->field ? target->field : "",
+			target->every_cpu ? (int)target->cpu : -1, ret_resolved, err);
 	default:
 		return err_set(
 			err, ERR_INVALID_ARGUMENT, "target has the unknown form %d", (int)target->form);

@@ -11,8 +11,15 @@ enum kmem_target_form {
 	KMEM_KVA,           /* address, by page-table walk */
 	KMEM_PHYS,          /* address is guest-physical */
 	KMEM_PER_CPU_FIELD, /* name, field, cpu */
-	KMEM_TASK_FIELD,    /* pid, start_time_ns, field */
-	KMEM_PATH,          /* field is an expression */
+	KMEM_TASK_FIELD,    /* task, field */
+	KMEM_PATH,          /* field is an expression; cpu is what its '*' stands for, with every_cpu */
+};
+
+/* Which task: its PID and, against the reuse of PIDs, one of two identities (0: not given). */
+struct kmem_task_id {
+	uint32_t pid;           /* in the guest's first PID namespace */
+	uint64_t start_time_ns; /* since boot: exact, or within a clock tick as /proc/PID/stat has it */
+	uint64_t pidfs_inode;   /* of the task's struct pid */
 };
 
 /* Strings are borrowed. */
@@ -23,8 +30,8 @@ struct kmem_target {
 	int64_t offset;
 	uint64_t address;
 	unsigned cpu;
-	uint32_t pid;
-	uint64_t start_time_ns;
+	bool every_cpu;
+	struct kmem_task_id task;
 };
 
 struct kmem_resolved {
@@ -33,6 +40,10 @@ struct kmem_resolved {
 	uint32_t type;       /* BTF, or 0: unknown */
 	uint64_t size_bytes; /* of the member, or 0: unknown */
 	uint8_t bit_offset, bit_size;
+	uint8_t pointers; /* levels of pointers to `type` that the value is, from a cast */
+	/* The task that the place is a member of; 0: of none. */
+	gva_t task;
+	bool identified; /* the task's identity was given, and is right */
 };
 
 /* Finds the address. Nothing at the address itself is touched, though per-CPU offsets and pointers on the way

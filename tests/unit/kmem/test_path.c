@@ -102,7 +102,14 @@ Test(path, errors_point_at_the_column)
 		{"(struct rq *****)word", 2, ERR_INVALID_ARGUMENT, "syntax"},
 		{"0x1234", 1, ERR_INVALID_ARGUMENT, "syntax"},
 		{"(int)0x12345678901234567", 6, ERR_INVALID_ARGUMENT, "syntax"},
-		{"task(12).pid", 1, ERR_UNSUPPORTED, ""},
+		{"(struct q)word", 2, ERR_NOT_FOUND, "no-such-type"},
+		{"map(\"x\").y", 1, ERR_UNSUPPORTED, ""},
+		{"task(0).pid", 6, ERR_INVALID_ARGUMENT, "syntax"},
+		{"task(x).pid", 6, ERR_INVALID_ARGUMENT, "syntax"},
+		{"task(12", 8, ERR_INVALID_ARGUMENT, "syntax"},
+		{"task(12, ).pid", 10, ERR_INVALID_ARGUMENT, "syntax"},
+		/* The made-up kernel has no tasks. */
+		{"task(12).pid", 1, ERR_NOT_FOUND, ""},
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -136,4 +143,83 @@ Test(path, reads_and_writes)
 	w.width = KMEM_U64;
 	cr_assert_eq(kmem_write_batch(fake.kmem, &w, 1, NULL, &err), -EINVAL);
 	cr_assert_str_eq(err.reason, "width");
+}
+
+Test(path, form_without_a_kernel)
+{
+	static const struct {
+		const char *text;
+		int column; /* 0: fine */
+	} cases[] = {
+		{"jiffies_64", 0},
+		{" (struct rq *)word->arr[1] ", 0},
+		{"(struct rq)0xffff888002010000.x", 0},
+		{"runqueues@*.cfs.h_nr[0x1]", 0},
+		{"task(12, 1).scx.dsq_vtime", 0},
+		{"", 1},
+		{"()x", 1},
+		{"(struct rq", 1},
+		{"0x1234.x", 1},
+		{"a.", 3},
+		{"a..b", 3},
+		{"a->", 4},
+		{"a[", 3},
+		{"a[1", 4},
+		{"a[-1]", 3},
+		{"a@", 3},
+		{"a@x", 3},
+		{"a b", 2},
+		{"a.b@1", 4},
+		{"a[99999999999999999999]", 3},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct err err = ERR_INIT;
+		char column[32];
+		int rc = kmem_path_check(cases[i].text, true, &err);
+		cr_assert_eq(rc == 0, cases[i].column == 0, "'%s': %s", cases[i].text, err.message);
+		snprintf(column, sizeof(column), " column %d: ", cases[i].column);
+		cr_assert(rc == 0 || strstr(err.message, column), "%s", err.message);
+	}
+	struct err err = ERR_INIT;
+	cr_assert_eq(kmem_path_check("runqueues@*.x", false, &err), -EINVAL);
+	cr_assert_not_null(strstr(err.message, "column 11"), "%s", err.message);
+}
+
+Test(path, natural_widths)
+{
+	static const struct {
+		const char *text;
+		enum kmem_width width;
+		uint64_t length;
+	} cases[] = {
+		{"runqueues@0.nr_running", KMEM_U32, 0},
+		{"runqueues@0.next", KMEM_U64, 0},
+		{"runqueues@0.high", KMEM_U32, 0},
+		{"runqueues@0.arr", KMEM_BYTES, 16},
+		{"runqueues@0", KMEM_BYTES, 32},
+		{"(struct rq *)word", KMEM_U64, 0},
+	};
+	struct err err = ERR_INIT;
+
+	/* low:3 and high:5 lie in the word at 20. */
+	*(uint32_t *)fake_ptr(&fake, fake_rq_gpa(0) + 20) = 0xb5;
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct kmem_read r = {
+			.target = {.form = KMEM_PATH, .field = cases[i].text}, .width = KMEM_NATURAL};
+		cr_assert_eq(kmem_read_batch(fake.kmem, &r, 1, NULL, &err), 0, "%s: %s", cases[i].text,
+			err.message);
+		cr_assert_eq(r.width, cases[i].width, "%s: %d", cases[i].text, r.width);
+		cr_assert_eq(r.length, cases[i].length, "%s", cases[i].text);
+		if (strcmp(cases[i].text, "runqueues@0.high") == 0) {
+			cr_assert_eq(r.value, 0xb5 >> 3);
+			cr_assert_eq(r.bit_size, 5);
+		}
+		if (r.width == KMEM_BYTES && r.length == 32)
+			cr_assert_eq(r.bytes[20], 0xb5);
+		free(r.bytes);
+	}
+	struct kmem_read r = {.target = {.form = KMEM_PATH, .field = "word"}, .width = KMEM_NATURAL};
+	cr_assert_eq(kmem_read_batch(fake.kmem, &r, 1, NULL, &err), -EINVAL);
+	cr_assert_str_eq(err.reason, "no-width");
 }
