@@ -137,6 +137,33 @@ int schedrig_apply(struct schedrig *schedrig, const Schedrig__V1__ApplyRequest *
 	return r;
 }
 
+/* Requests about kernel memory: X(request, its case, its type, case of the answer, type of the answer) */
+#define QUERY_LIST(X)                                                                                        \
+	X(read, READ, ReadRequest, VALUES, ReadResponse)                                                     \
+	X(write, WRITE, WriteRequest, VALUES, ReadResponse)                                                  \
+	X(resolve, RESOLVE, ResolveRequest, PLACES, ResolveResponse)                                         \
+	X(symbols, SYMBOLS, SymbolsRequest, SYMBOLS, SymbolsResponse)                                        \
+	X(types, TYPES, TypesRequest, TYPES, TypesResponse)
+#define X(name, upper, type, answer, answer_type)                                                            \
+	int schedrig_##name(struct schedrig *schedrig, const Schedrig__V1__##type *ask,                      \
+		Schedrig__V1__##answer_type **ret, struct err *err)                                          \
+	{                                                                                                    \
+		Schedrig__V1__Request request = SCHEDRIG__V1__REQUEST__INIT;                                 \
+		struct call call = {0};                                                                      \
+		void *found = NULL;                                                                          \
+		request.kind_case = SCHEDRIG__V1__REQUEST__KIND_##upper;                                     \
+		request.name = (Schedrig__V1__##type *)ask;                                                  \
+		int r = call_and_take(                                                                       \
+			schedrig, &request, &call, SCHEDRIG__V1__RESPONSE__KIND_##answer, &found, err);      \
+		if (r == 0)                                                                                  \
+			*ret = found;                                                                        \
+		else                                                                                         \
+			schedrig_free_message(found);                                                        \
+		return r;                                                                                    \
+	}
+QUERY_LIST(X)
+#undef X
+
 int schedrig_end_adhoc(struct schedrig *schedrig, struct err *err)
 {
 	Schedrig__V1__EndAdhocRequest end = SCHEDRIG__V1__END_ADHOC_REQUEST__INIT;

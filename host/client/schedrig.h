@@ -82,6 +82,20 @@ int schedrig_freeze(struct schedrig *schedrig, const struct schedrig_freeze_opti
 	Schedrig__V1__Frozen **ret, struct err *err) must_check;
 /* Ends the freeze that a client holds, whoever it is. */
 int schedrig_thaw(struct schedrig *schedrig, Schedrig__V1__Thawed **ret, struct err *err) must_check;
+/* Kernel memory, beside whatever runs on the VM. A batch is found and checked whole before anything is
+ * touched; an error's place is the entry ("reads[2]"). */
+int schedrig_read(struct schedrig *schedrig, const Schedrig__V1__ReadRequest *read,
+	Schedrig__V1__ReadResponse **ret, struct err *err) must_check;
+int schedrig_write(struct schedrig *schedrig, const Schedrig__V1__WriteRequest *write,
+	Schedrig__V1__ReadResponse **ret, struct err *err) must_check;
+/* Addresses, types and sizes; touches nothing at the places themselves. */
+int schedrig_resolve(struct schedrig *schedrig, const Schedrig__V1__ResolveRequest *resolve,
+	Schedrig__V1__ResolveResponse **ret, struct err *err) must_check;
+/* What the kernel's image says; also while the guest boots. */
+int schedrig_symbols(struct schedrig *schedrig, const Schedrig__V1__SymbolsRequest *symbols,
+	Schedrig__V1__SymbolsResponse **ret, struct err *err) must_check;
+int schedrig_types(struct schedrig *schedrig, const Schedrig__V1__TypesRequest *types,
+	Schedrig__V1__TypesResponse **ret, struct err *err) must_check;
 /* Ends the running scenario, whoever submitted it. */
 int schedrig_cancel(struct schedrig *schedrig, struct err *err) must_check;
 /* Ends the VM and the controller, and waits until it is gone (at most timeout_ms, -1: as long as it takes).

@@ -173,3 +173,27 @@ void request_run_end_adhoc(struct request *request)
 	}
 	request_pack(request, &err, &response);
 }
+
+/* The five that only ask the engine: X(request, member of the answer, its case, its type) */
+#define QUERY_LIST(X)                                                                                        \
+	X(read, values, VALUES, ReadResponse)                                                                \
+	X(write, values, VALUES, ReadResponse)                                                               \
+	X(resolve, places, PLACES, ResolveResponse)                                                          \
+	X(symbols, symbols, SYMBOLS, SymbolsResponse)                                                        \
+	X(types, types, TYPES, TypesResponse)
+#define X(kind, member, upper, type)                                                                         \
+	void request_run_##kind(struct request *request)                                                     \
+	{                                                                                                    \
+		struct err err = ERR_INIT;                                                                   \
+		Schedrig__V1__##type *answer = NULL;                                                         \
+		(void)!engine_##kind(request->control->engine, request->message->kind, &answer, &err);       \
+		Schedrig__V1__Response response = SCHEDRIG__V1__RESPONSE__INIT;                              \
+		if (answer) {                                                                                \
+			response.kind_case = SCHEDRIG__V1__RESPONSE__KIND_##upper;                           \
+			response.member = answer;                                                            \
+		}                                                                                            \
+		request_pack(request, &err, &response);                                                      \
+		pb_free(answer);                                                                             \
+	}
+QUERY_LIST(X)
+#undef X

@@ -15,6 +15,11 @@
 	X(EVENTS, events, LOOP, ANYTIME)                                                                     \
 	X(END_ADHOC, end_adhoc, WORKER, READY)                                                               \
 	X(FREEZE, freeze, WORKER, READY)                                                                     \
-	X(THAW, thaw, LOOP, ANYTIME)
+	X(THAW, thaw, LOOP, ANYTIME)                                                                         \
+	X(READ, read, WORKER, READY)                                                                         \
+	X(WRITE, write, WORKER, READY)                                                                       \
+	X(RESOLVE, resolve, WORKER, READY)                                                                   \
+	X(SYMBOLS, symbols, WORKER, ANYTIME)                                                                 \
+	X(TYPES, types, WORKER, ANYTIME)
 
 #endif

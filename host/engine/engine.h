@@ -68,6 +68,21 @@ int engine_apply(struct engine *engine, const Schedrig__V1__ApplyRequest *reques
 /* Removes what Apply made; blocks. */
 int engine_end_adhoc(struct engine *engine, struct err *err) must_check;
 
+/* Kernel memory for requests, beside whatever runs; block (a cold one waits for its turn to freeze). Batches
+ * are checked and resolved whole before anything is touched; errors name the entry ("reads[2]"). pb_free()
+ * the responses. */
+int engine_read(struct engine *engine, const Schedrig__V1__ReadRequest *request,
+	Schedrig__V1__ReadResponse **ret, struct err *err) must_check;
+int engine_write(struct engine *engine, const Schedrig__V1__WriteRequest *request,
+	Schedrig__V1__ReadResponse **ret, struct err *err) must_check;
+int engine_resolve(struct engine *engine, const Schedrig__V1__ResolveRequest *request,
+	Schedrig__V1__ResolveResponse **ret, struct err *err) must_check;
+/* What the kernel's image says: the guest need not be up. */
+int engine_symbols(struct engine *engine, const Schedrig__V1__SymbolsRequest *request,
+	Schedrig__V1__SymbolsResponse **ret, struct err *err) must_check;
+int engine_types(struct engine *engine, const Schedrig__V1__TypesRequest *request,
+	Schedrig__V1__TypesResponse **ret, struct err *err) must_check;
+
 /* Keeps registers and run queues of a guest that has come to its end, as a snapshot of that name, in the
  * store and the run directory. Any thread but the loop's; what cannot be read is said in the snapshot. */
 struct freeze;

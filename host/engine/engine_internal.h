@@ -124,6 +124,21 @@ int agent_set_phase(struct engine *engine, uint32_t phase, struct err *err) must
 /* Zeroes when it cannot be had. */
 Schedrig__V1__WorkerTotals agent_totals(struct engine *engine);
 
+/* How long an op that names no timeout waits for its turn to freeze. */
+#define FREEZE_TURN_NS (30 * NS_PER_S)
+/* kernel_access.c: the VM's kernel, or NULL with the reason. */
+struct kmem *engine_kernel(struct engine *engine, struct err *err);
+struct freeze;
+struct freeze_times;
+/* Thaws, and charges the time to nobody's hold. Heap memory, or NULL when there is none. ret_times may be
+ * NULL. */
+Schedrig__V1__FreezeInfo *engine_thaw(
+	struct engine *engine, struct freeze *freeze, struct freeze_times *ret_times);
+/* kernel_ops.c: as host_ops_apply(). */
+int kernel_op_read(struct op_context *context, const Schedrig__V1__Op *op, Schedrig__V1__OpResult *result,
+	struct err *err) must_check;
+int kernel_op_write(struct op_context *context, const struct planned_op *ops, size_t n,
+	Schedrig__V1__OpResult **results, size_t *ret_failed, struct err *err) must_check;
 /* host_ops.c: ops of the controller's side. n > 1: adjacent cold writes that land in one freeze. Fills the
  * results (allocated, with place and kind set); the error is that of results[*ret_failed]. */
 int host_ops_apply(struct op_context *context, const struct planned_op *ops, size_t n,

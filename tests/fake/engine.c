@@ -241,3 +241,35 @@ unsigned fake_engine_runs(struct engine *engine)
 	SCOPE_LOCK(&engine->lock);
 	return engine->runs;
 }
+
+/* Kernel memory: nothing is in it, but symbols, which are all that is asked for and "none" is not. */
+
+#define FAKE_QUERY_LIST(X)                                                                                   \
+	X(read, ReadRequest, ReadResponse, read_response)                                                    \
+	X(write, WriteRequest, ReadResponse, read_response)                                                  \
+	X(resolve, ResolveRequest, ResolveResponse, resolve_response)                                        \
+	X(types, TypesRequest, TypesResponse, types_response)
+#define X(name, request_type, type, lower)                                                                   \
+	int engine_##name(struct engine *engine, const Schedrig__V1__##request_type *request,                \
+		Schedrig__V1__##type **ret, struct err *err)                                                 \
+	{                                                                                                    \
+		*ret = malloc(sizeof(**ret));                                                                \
+		schedrig__v1__##lower##__init(*ret);                                                         \
+		return 0;                                                                                    \
+	}
+FAKE_QUERY_LIST(X)
+#undef X
+
+int engine_symbols(struct engine *engine, const Schedrig__V1__SymbolsRequest *request,
+	Schedrig__V1__SymbolsResponse **ret, struct err *err)
+{
+	if (strcmp(request->pattern, "none") == 0)
+		return err_set(err, ERR_NOT_FOUND, "the kernel has no symbol 'none'");
+	Schedrig__V1__SymbolsResponse *response = *ret = malloc(sizeof(*response));
+	schedrig__v1__symbols_response__init(response);
+	response->symbols = malloc(sizeof(*response->symbols));
+	response->symbols[response->n_symbols++] = malloc(sizeof(**response->symbols));
+	schedrig__v1__kernel_symbol__init(response->symbols[0]);
+	response->symbols[0]->name = copy(request->pattern);
+	return 0;
+}

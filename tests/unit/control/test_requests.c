@@ -170,6 +170,46 @@ Test(requests, an_answer_longer_than_a_frame_comes_whole)
 	fixture_end(&f);
 }
 
+Test(requests, kernel_memory_is_asked_for_beside_a_scenario)
+{
+	fixture_start(&f, 0, true);
+	struct schedrig *client = client_open(), *other = client_open();
+	struct asked a = {0};
+	struct err err = ERR_INIT;
+	ask_submit(client, "block", false, false, 0, &a);
+	cr_assert(fake_engine_wait_busy(f.engine));
+	Schedrig__V1__SymbolsRequest symbols = SCHEDRIG__V1__SYMBOLS_REQUEST__INIT;
+	Schedrig__V1__SymbolsResponse *found = NULL;
+	symbols.pattern = (char *)"scx_*";
+	cr_assert_eq(schedrig_symbols(other, &symbols, &found, &err), 0, "%s", err.message);
+	cr_assert_str_eq(found->symbols[0]->name, "scx_*");
+	schedrig_free_message(found);
+	symbols.pattern = (char *)"none";
+	cr_assert_lt(schedrig_symbols(other, &symbols, &found, &err), 0);
+	cr_assert_eq(err.code, ERR_NOT_FOUND);
+	Schedrig__V1__ReadRequest read = SCHEDRIG__V1__READ_REQUEST__INIT;
+	Schedrig__V1__WriteRequest write = SCHEDRIG__V1__WRITE_REQUEST__INIT;
+	Schedrig__V1__ReadResponse *values = NULL;
+	cr_assert_eq(schedrig_read(other, &read, &values, &err), 0, "%s", err.message);
+	schedrig_free_message(values);
+	cr_assert_eq(schedrig_write(other, &write, &values, &err), 0, "%s", err.message);
+	schedrig_free_message(values);
+	Schedrig__V1__ResolveRequest resolve = SCHEDRIG__V1__RESOLVE_REQUEST__INIT;
+	Schedrig__V1__ResolveResponse *places = NULL;
+	cr_assert_eq(schedrig_resolve(other, &resolve, &places, &err), 0, "%s", err.message);
+	schedrig_free_message(places);
+	Schedrig__V1__TypesRequest types = SCHEDRIG__V1__TYPES_REQUEST__INIT;
+	Schedrig__V1__TypesResponse *known = NULL;
+	cr_assert_eq(schedrig_types(other, &types, &known, &err), 0, "%s", err.message);
+	schedrig_free_message(known);
+	cr_assert_eq(schedrig_cancel(other, &err), 0, "%s", err.message);
+	finish(client, &a);
+	asked_end(&a);
+	schedrig_close(other);
+	schedrig_close(client);
+	fixture_end(&f);
+}
+
 Test(requests, an_invalid_scenario_is_refused_with_all_its_mistakes)
 {
 	fixture_start(&f, 0, true);

@@ -94,7 +94,8 @@ static const struct {
 	{DEF("empty: true, work: [{}]"), "backdrop.cgroups[0].empty", IC, "no workers"},
 	/* work */
 	{WORK("work_type: {}"), "backdrop.cgroups[0].work[0].work_type", IC, "no work type"},
-	{WORK("work_type: {bursty: {burst: \"0\"}}"), "backdrop.cgroups[0].work[0].work_type", IC, "how long it spins"},
+	{WORK("work_type: {bursty: {burst: \"0\"}}"), "backdrop.cgroups[0].work[0].work_type", IC,
+		"how long it spins"},
 	{WORK("workers: 0"), "backdrop.cgroups[0].work[0].workers", IC, "0 workers"},
 	{WORK("workers: 4097"), "backdrop.cgroups[0].work[0].workers", "LimitExceeded", "4096"},
 	{WORK("workers: 2, workers_pct: 0.5"), "backdrop.cgroups[0].work[0].workers_pct", IC, "both"},
@@ -196,10 +197,27 @@ static const struct {
 	{OPS("{write_kernel_hot: [{symbol: x, u32: 0x100000000}]}"), "steps[0].ops[0].writes[0]", IC, "fit"},
 	{OPS("{write_kernel_hot: [{symbol: x, from_read: t}]}"), "steps[0].ops[0].writes[0].from_read",
 		"NotFound", "'t'"},
-	{OPS("{write_kernel_hot: [{symbol: x, or_u32: 1}]}"), "steps[0].ops[0].writes[0]", "Unsupported",
-		"version"},
-	{OPS("{read_kernel_hot: [{kva: 1, width: u32}]}"), "steps[0].ops[0].reads[0]", "Unsupported",
-		"version"},
+	{OPS("{write_kernel_hot: [{symbol: x, or_u32: 0x100000000}]}"), "steps[0].ops[0].writes[0]", IC,
+		"fit"},
+	{OPS("{write_kernel_hot: [{symbol: x, cas_u32: {expected: 0x100000000, new: 1}}]}"),
+		"steps[0].ops[0].writes[0]", IC, "fit"},
+	{OPS("{write_kernel_hot: [{path: 'runqueues@*.x', u8: 1}]}"), "steps[0].ops[0].writes[0].path", IC,
+		"column 11"},
+	{OPS("{read_kernel_hot: [{path: 'a..b'}]}"), "steps[0].ops[0].reads[0].path", IC, "column 3"},
+	{OPS("{read_kernel_hot: [{kva: 1}]}"), "steps[0].ops[0].reads[0].width", IC, "no width"},
+	{OPS("{read_kernel_hot: [{kva: 1, width: bytes}]}"), "steps[0].ops[0].reads[0].length", IC, "length"},
+	{OPS("{read_kernel_hot: [{kva: 1, width: bytes, length: 1048577}]}"),
+		"steps[0].ops[0].reads[0].length", IC, "length"},
+	{OPS("{read_kernel_hot: [{per_cpu_field: {symbol: runqueues, field: clock, cpu: 8}}]}"),
+		"steps[0].ops[0].reads[0].per_cpu_field.cpu", "NotFound", "no CPU 8"},
+	{OPS("{read_kernel_hot: [{per_cpu_field: {field: clock}}]}"),
+		"steps[0].ops[0].reads[0].per_cpu_field.symbol", IC, "name"},
+	{OPS("{read_kernel_hot: [{task_field: {field: comm}}]}"), "steps[0].ops[0].reads[0].task_field.pid",
+		IC, "no PID"},
+	{OPS("{write_kernel_cold: [{task_field: {pid: 1, field: prio}, u32: 1}]}"),
+		"steps[0].ops[0].writes[0].task_field", IC, "identity"},
+	{OPS("{write_kernel_hot: [{task_field: {pid: 1, start_time_ns: 5, field: prio}, u32: 1}]}"),
+		"steps[0].ops[0].writes[0].task_field", IC, "cold"},
 	{OPS("{capture_snapshot: {name: ''}}"), "steps[0].ops[0].name", IC, "name"},
 	{OPS("{capture_snapshot: {name: a/b}}"), "steps[0].ops[0].name", IC, "slash"},
 	{OPS("{capture_snapshot: {name: a, what: [tasks]}}"), "steps[0].ops[0].what", "Unsupported", ""},
@@ -282,6 +300,16 @@ static const char *const good[] = {
 	PAY "backdrop: {payloads: [{payload: p}]}\nsteps: [{ops: [{kill_payload: {name: p}}]}]\n",
 	OPS("{read_kernel_hot: [{tag: t, symbol: x, width: u32, stable: true}]}, {write_kernel_cold: "
 	    "[{symbol: y, from_read: t}]}"),
+	OPS("{read_kernel_cold: [{path: 'runqueues@*.nr_running'}, {kva: 1, width: bytes, length: 16}, "
+	    "{phys: 0, "
+	    "width: u8}, {direct: 1, width: u16}, {per_cpu_field: {symbol: runqueues, cpu: 7}}, {task_field: "
+	    "{pid: 1, "
+	    "field: comm}}]}"),
+	OPS("{write_kernel_cold: [{symbol: x, or_u32: 1}, {path: 'a.b', add_u64: 1}, {kva: 1, cas_u64: "
+	    "{expected: 1, "
+	    "new: 2}}, {task_field: {pid: 1, pidfs_inode: 5, field: prio}, u32: 1}]}, {write_kernel_hot: "
+	    "[{task_field: "
+	    "{pid: 1, start_time_ns: 5, field: prio}, u32: 1, force: true}]}"),
 	WORK("policy: {deadline: {runtime: 1ms, deadline: 2ms, period: 2ms}}"),
 	WORK("policy: {fifo: 98}, nice: -20, comm: fifteen-letters"),
 	DEF("cpuset: {range: [0.5, 1.0]}, work: [{workers_pct: 0.5, affinity: {exact: 5-7}}]"),

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Reads and writes of kernel memory between the wire and host/kmem: what ops and requests share. Any thread.
+ */
+#ifndef HOST_ENGINE_KERNEL_ACCESS_H
+#define HOST_ENGINE_KERNEL_ACCESS_H
+
+#include "host/engine/engine_internal.h"
+#include "host/kmem/access.h"
+
+/* What was read: heap values in order, one per CPU for "@*". */
+struct kernel_values {
+	Schedrig__V1__ReadValue **value;
+	size_t n;
+	Schedrig__V1__FreezeInfo *freeze; /* of a cold access; NULL otherwise */
+};
+/* Frees what was not taken. */
+void kernel_values_deinit(struct kernel_values *values);
+
+/* Strings of *ret are borrowed from the message. */
+int kernel_target_from_wire(
+	const Schedrig__V1__Target *wire, struct kmem_target *ret, struct err *err) must_check;
+/* Everything but from_read, which is ERR_INVALID_ARGUMENT here. Borrows from the message. */
+int kernel_write_from_wire(
+	const Schedrig__V1__KernelWrite *wire, struct kmem_write *ret, struct err *err) must_check;
+
+/* Reads a batch, in one freeze if cold (deadline_ns: for its turn). Errors are placed at "reads[i]". On
+ * failure *ret_values holds the freeze, if there was one, and no values. */
+int kernel_read(struct engine *engine, Schedrig__V1__KernelRead *const *wire, size_t n, bool cold,
+	uint64_t deadline_ns, struct kernel_values *ret_values, struct err *err) must_check;
+/* Writes a batch; errors are placed at "[i]". Old bytes are allocated: kernel_writes_deinit(). */
+int kernel_write(struct engine *engine, struct kmem_write *writes, size_t n, bool cold, uint64_t deadline_ns,
+	Schedrig__V1__FreezeInfo **ret_freeze, struct err *err) must_check;
+void kernel_writes_deinit(struct kmem_write *writes, size_t n);
+/* Whether the value before is part of the answer. */
+bool kernel_write_has_old(const struct kmem_write *write);
+/* The value before as a result; takes old_bytes over. NULL: out of memory. */
+Schedrig__V1__ReadValue *kernel_old_value(struct kmem_write *write, size_t entry);
+
+/* Type as text on the heap, protobuf's empty string if unknown; NULL: out of memory. */
+char *kernel_type_text(const struct kmem *kmem, uint32_t type, unsigned pointers);
+bool kernel_type_is_signed(const struct kmem *kmem, uint32_t type, unsigned pointers);
+
+#endif
