@@ -30,8 +30,11 @@ enum cli_exit {
 	X("lint", lint, "[OPTION...] FILE...", "find the mistakes in scenario files; needs no VM")           \
 	X("list", list, "work-types", "what a scenario can have")                                            \
 	X("info", info, "", "what the VM is and does")                                                       \
-	X("read", read, "[--cold] TARGET[:u8|u16|u32|u64]...", "read kernel memory")                         \
-	X("write", write, "[--cold] TARGET[:u8|u16|u32|u64]=VALUE...", "write kernel memory")                \
+	X("read", read, "[--cold] PATH[:WIDTH]...", "read kernel memory")                                    \
+	X("write", write, "[--cold] PATH[:WIDTH]=VALUE...", "write kernel memory")                           \
+	X("resolve", resolve, "PATH...", "where in kernel memory, of what type and size")                    \
+	X("symbols", symbols, "PATTERN...", "symbols of the kernel")                                         \
+	X("types", types, "NAME...", "types of the kernel, with their members")                              \
 	X("capture", capture, "NAME", "capture a snapshot")                                                  \
 	X("freeze", freeze, "[--lease TIME] [--clock-runs]", "stop every vCPU")                              \
 	X("thaw", thaw, "", "let them go")                                                                   \
@@ -63,6 +66,9 @@ bool cli_has_colour(FILE *stream);
 int cli_print_json(const ProtobufCMessage *message);
 /* -s is required. NULL after a message, *ret_exit set. */
 struct schedrig *cli_connect(const struct cli *cli, int *ret_exit);
+
+/* One line: what was read (or replaced), in hexadecimal and as its type has it. name: NULL for the tag. */
+void cli_print_value(const Schedrig__V1__ReadValue *value, const char *name);
 
 /* ---- files (file.c) */
 struct cli_file {

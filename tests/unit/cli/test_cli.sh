@@ -83,6 +83,10 @@ expect 'not a socket' 69 'empty.sock' "$schedrig" -s empty.sock info
 expect 'submit: mistakes first, no controller needed' 64 'wrong.yaml:2:' "$schedrig" -s none.sock submit wrong.yaml
 expect 'read: wrong width' 64 'u8, u16, u32, u64' "$schedrig" -s none.sock read jiffies:u7
 expect 'write: no value' 64 'TARGET=VALUE' "$schedrig" -s none.sock write jiffies
+expect 'write: negative, too far' 64 'does not fit into 8 bits' "$schedrig" -s none.sock write jiffies:u8=-129
+expect 'write: half a byte' 64 'two a byte' "$schedrig" -s none.sock write jiffies:bytes=abc
+expect 'write: narrow change' 64 '32 and 64 bits' "$schedrig" -s none.sock write 'jiffies:u16|=1'
+expect 'read: no address' 64 'phys:' "$schedrig" -s none.sock read phys:here:u8
 expect 'write: value too wide' 64 'does not fit into 8 bits' "$schedrig" -s none.sock write jiffies:u8=256
 expect 'run: no scenario' 64 'which scenario?' "$schedrig" run
 expect 'run: bad file, nothing is booted' 64 'wrong.yaml:2:' "$schedrig" run wrong.yaml
