@@ -165,8 +165,8 @@ static void test_the_kernel_has_no_complaint(void)
 	static const char *const complaints[] = {"soft lockup", "hard LOCKUP", "rcu_sched",
 		"rcu_preempt detected", "self-detected stall", "hung_task", "blocked for more than",
 		"Marking clocksource", "clocksource watchdog", "timekeeping watchdog",
-		"sched_ext: ", "runnable task stall", "hrtimer: interrupt took", "NOHZ tick-stop error",
-		"time went backwards", "BUG:", "WARNING:"};
+		"sched_ext: ", "runnable task stall", "NOHZ tick-stop error", "time went backwards",
+		"BUG:", "WARNING:"};
 	char path[512];
 	static char log[1 << 20];
 	snprintf(path, sizeof(path), "%s/kernel.log", vm.run_dir);
@@ -177,6 +177,10 @@ static void test_the_kernel_has_no_complaint(void)
 	char want[64];
 	snprintf(want, sizeof(want), "Switched to clocksource %s", clocksource);
 	EXPECT(strstr(log, want) != NULL, "the kernel does not use %s", clocksource);
+	/* Says how slow a loaded host was, by steal or by a freeze: seen once, worth a look, no verdict. */
+	const char *slow = strstr(log, "hrtimer: interrupt took");
+	if (slow)
+		printf("# the kernel notes: %.*s\n", (int)strcspn(slow, "\n"), slow);
 	for (size_t i = 0; i < sizeof(complaints) / sizeof(complaints[0]); i++) {
 		const char *at = strstr(log, complaints[i]);
 		EXPECT(at == NULL, "%.*s", at ? (int)strcspn(at, "\n") : 0, at ? at : "");
