@@ -258,7 +258,9 @@ void control_event(struct control *control, const Schedrig__V1__Event *event)
 	if (!bytes)
 		return; /* its number is missing: readers get a gap record */
 	control_ring_add(&control->ring, event->seq, bytes, length);
-	if (event->kind_case == SCHEDRIG__V1__EVENT__KIND_SCENARIO_START)
+	/* The first thing a run tells is the progress of its preparation, which may take long. */
+	if (event->kind_case == SCHEDRIG__V1__EVENT__KIND_PROGRESS ||
+		event->kind_case == SCHEDRIG__V1__EVENT__KIND_SCENARIO_START)
 		atomic_store_explicit(&control->scenario_started, true, memory_order_relaxed);
 	wake(control);
 }

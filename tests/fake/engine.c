@@ -14,7 +14,7 @@ struct engine {
 	pthread_mutex_t lock, event_lock;
 	pthread_cond_t changed;
 	bool released, scenario;
-	unsigned busy, runs;
+	unsigned busy, runs, early_cancels;
 	uint64_t seq; /* under event_lock */
 	char cancelled[200];
 };
@@ -121,7 +121,18 @@ int engine_run(struct engine *engine, const Schedrig__V1__Scenario *scenario,
 	unsigned n = 0;
 	if (strcmp(scenario->name, "broken") == 0)
 		return err_set(err, ERR_INTERNAL, "the engine is broken");
+	bool late = strcmp(scenario->name, "late") == 0;
+	if (late) {
+		SCOPE_LOCK(&engine->lock);
+		while (!engine->released && !engine->early_cancels)
+			pthread_cond_wait(&engine->changed, &engine->lock);
+	}
 	set_busy(engine, 1, true);
+	if (late) {
+		emit_progress(engine, 1);
+		SCOPE_LOCK(&engine->lock);
+		wait_released(engine, true);
+	}
 	Schedrig__V1__Event event = SCHEDRIG__V1__EVENT__INIT;
 	Schedrig__V1__ScenarioStart start = SCHEDRIG__V1__SCENARIO_START__INIT;
 	start.name = scenario->name;
@@ -166,6 +177,8 @@ void engine_cancel(struct engine *engine, const char *why)
 	/* As the real one: what does not run yet cannot be cancelled. */
 	if (engine->scenario)
 		snprintf(engine->cancelled, sizeof(engine->cancelled), "%s", why);
+	else
+		engine->early_cancels++;
 	pthread_cond_broadcast(&engine->changed);
 }
 

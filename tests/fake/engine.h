@@ -3,6 +3,7 @@
  * test program. What it does is in the names it is given:
  *
  *   scenario "block"      runs until cancelled or fake_engine_release()
+ *            "late"        begins only after a cancel, which it does not hear, then prepares until cancelled
  *            "events N"   emits N progress events of about 1 KiB each
  *            "big N"      its result has N bytes of notes
  *            "invalid"    has two mistakes

@@ -290,6 +290,35 @@ Test(requests, a_client_that_goes_away_takes_its_scenario_along)
 	fixture_end(&f);
 }
 
+static bool scenario_runs;
+static void look_for_scenario(struct control *control)
+{
+	scenario_runs = control->scenario != NULL;
+}
+
+/* Nor does it wait for the backdrop, which may take as long as its ops do. */
+Test(requests, a_cancel_before_the_begin_ends_the_preparation)
+{
+	fixture_start(&f, 0, true);
+	int fd = raw_open(&f);
+	Schedrig__V1__Request request = SCHEDRIG__V1__REQUEST__INIT;
+	Schedrig__V1__SubmitRequest submit = SCHEDRIG__V1__SUBMIT_REQUEST__INIT;
+	submit.scenario = named_scenario("late");
+	request.kind_case = SCHEDRIG__V1__REQUEST__KIND_SUBMIT;
+	request.submit = &submit;
+	raw_send_message(fd, WIRE_REQUEST, 1, &request.base);
+	uint64_t limit_ns = clock_deadline_ns(10 * NS_PER_S);
+	while (!scenario_runs && clock_left_ns(limit_ns))
+		fixture_on_loop(&f, look_for_scenario);
+	cr_assert(scenario_runs);
+	close(fd);
+	while (scenario_runs && clock_left_ns(limit_ns))
+		fixture_on_loop(&f, look_for_scenario);
+	cr_assert(!scenario_runs);
+	cr_assert_str_eq(fake_engine_cancelled(f.engine), "the client went away");
+	fixture_end(&f);
+}
+
 /* The cancel may come before the engine has begun: it must not be lost. */
 Test(requests, going_away_at_once_does_not_leave_the_scenario_running)
 {
