@@ -14,7 +14,20 @@
 	X(5, mixed, MIXED, 1, "1", "1024 units, then a yield")                                               \
 	X(6, idle_churn, IDLE_CHURN, 1, "1", "short bursts and sleeps")                                      \
 	X(7, timer_latency, TIMER_LATENCY, 1, "1", "wakes at absolute times, cyclictest style")              \
-	X(8, futex_ping_pong, FUTEX_PING_PONG, 2, "2", "pairs hand over a futex")
+	X(8, futex_ping_pong, FUTEX_PING_PONG, 2, "2", "pairs hand over a futex")                            \
+	X(9, futex_fan_out, FUTEX_FAN_OUT, p->fan_out + 1, "fan_out + 1", "one wakes many")                  \
+	X(10, wake_chain, WAKE_CHAIN, p->depth, "depth", "a wake-up travels round a ring")                   \
+	X(11, thundering_herd, THUNDERING_HERD, p->waiters + 1, "waiters + 1",                               \
+		"broadcasts wake all at once")                                                               \
+	X(12, signal_storm, SIGNAL_STORM, 2, "2", "pairs signal each other")                                 \
+	X(13, mutex_contention, MUTEX_CONTENTION, p->contenders, "contenders", "one futex mutex for all")    \
+	X(14, priority_inversion, PRIORITY_INVERSION, p->high + p->medium + p->low, "high + medium + low",   \
+		"FIFO 70, 50 and 30; high and low share a mutex")                                            \
+	X(15, asymmetric_waker, ASYMMETRIC_WAKER, 2, "2", "pairs hand over a futex between two policies")    \
+	X(16, preempt_storm, PREEMPT_STORM, p->normals + 1, "normals + 1",                                   \
+		"a FIFO 1 waker preempts the others, who spin")                                              \
+	X(17, rt_starvation, RT_STARVATION, p->rt + p->normals, "rt + normals",                              \
+		"FIFO hogs next to normal work")
 
 /* Those that this version does not have. X(snake_name, "why") */
 #define WORK_LATER_LIST(X)                                                                                   \
@@ -42,6 +55,42 @@
 #define WORK_PARAMS_timer_latency(P)                                                                         \
 	P(interval, DURATION, 1 * WORK_MS, 1000, WORK_SECOND, "time between two wake-ups")
 #define WORK_PARAMS_futex_ping_pong(P) P(spin, COUNT, 1024, 1, UINT32_MAX, "units between two hand-overs")
+
+#define WORK_PARAMS_futex_fan_out(P)                                                                         \
+	P(fan_out, COUNT, 4, 1, 1024, "how many are woken")                                                  \
+	P(spin, COUNT, 1024, 1, UINT32_MAX, "units of each in a round")
+#define WORK_CHAIN_MAX 256
+#define WORK_PARAMS_wake_chain(P)                                                                            \
+	P(depth, COUNT, 4, 2, WORK_CHAIN_MAX, "workers in the ring")                                         \
+	P(futex, FLAG, 0, 0, 1, "by futexes instead of pipes")                                               \
+	P(work, DURATION, 100000, 0, WORK_SECOND, "work at each before it passes the wake-up on")
+#define WORK_PARAMS_thundering_herd(P)                                                                       \
+	P(waiters, COUNT, 7, 1, 1024, "how many are woken")                                                  \
+	P(batches, COUNT, 1000, 1, UINT32_MAX, "broadcasts between two pauses")                              \
+	P(pause, DURATION, 5 * WORK_MS, 0, WORK_HOUR, "length of a pause")
+#define WORK_PARAMS_signal_storm(P)                                                                          \
+	P(signals, COUNT, 16, 1, 65536, "signals in a round")                                                \
+	P(spin, COUNT, 1024, 1, UINT32_MAX, "units in a round")
+#define WORK_PARAMS_mutex_contention(P)                                                                      \
+	P(contenders, COUNT, 4, 2, 1024, "who share a mutex")                                                \
+	P(hold, COUNT, 256, 1, UINT32_MAX, "units with the mutex held")                                      \
+	P(work, COUNT, 1024, 1, UINT32_MAX, "units without it")
+#define WORK_PARAMS_priority_inversion(P)                                                                    \
+	P(high, COUNT, 1, 1, 256, "workers at FIFO 70")                                                      \
+	P(medium, COUNT, 1, 1, 256, "workers at FIFO 50")                                                    \
+	P(low, COUNT, 1, 1, 256, "workers at FIFO 30")                                                       \
+	P(pi, FLAG, 0, 0, 1, "a mutex with priority inheritance")
+#define WORK_PARAMS_asymmetric_waker(P)                                                                      \
+	P(waker, POLICY, WORK_POLICY(WORK_FIFO, 1), 0, 0, "policy of one")                                   \
+	P(wakee, POLICY, WORK_POLICY(WORK_NORMAL, 0), 0, 0, "policy of the other")
+#define WORK_PARAMS_preempt_storm(P)                                                                         \
+	P(normals, COUNT, 2, 1, 1024, "how many spin")                                                       \
+	P(spin, COUNT, 1024, 1, UINT32_MAX, "units of the waker each time")                                  \
+	P(interval, DURATION, 1 * WORK_MS, 1000, WORK_HOUR, "time between two preemptions")
+#define WORK_PARAMS_rt_starvation(P)                                                                         \
+	P(rt, COUNT, 1, 1, 1024, "how many hogs")                                                            \
+	P(normals, COUNT, 1, 1, 1024, "how many others")                                                     \
+	P(priority, COUNT, 50, 1, 98, "of the hogs")
 
 /* K(KIND, suffix of the member's name, wire message) */
 #define WORK_PARAM_KIND_LIST(K)                                                                              \

@@ -105,8 +105,9 @@ static void set_up(const struct worker_birth *birth)
 	if (spec->affinity &&
 		syscall(SYS_sched_setaffinity, 0, sizeof(struct cpuset), &spec->affinity[birth->index]) < 0)
 		fail(birth, "sched_setaffinity", errno);
-	if ((spec->sched.policy != WORK_NORMAL || spec->has_nice) &&
-		set_policy(&spec->sched, spec->has_nice, spec->nice) < 0)
+	struct work_sched sched = worker_sched(spec, birth->member);
+	if ((sched.policy != WORK_NORMAL || spec->has_nice) &&
+		set_policy(&sched, spec->has_nice, spec->nice) < 0)
 		fail(birth, "sched_setattr", errno);
 	/* Raw calls: glibc's would signal threads that do not exist here. */
 	if (spec->has_gid && (syscall(SYS_setgroups, 0, NULL) < 0 ||
@@ -138,6 +139,7 @@ void worker_main(const struct worker_birth *birth)
 		.write_fd = birth->write_fd,
 		.sink = (uint64_t)birth->index,
 	};
+	slot->pid = (pid_t)syscall(SYS_getpid);
 	worker_mind_stop(&worker);
 	say(birth, SLOT_READY);
 	close(birth->ready_fd);

@@ -1,8 +1,41 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What the members of a group are to each other: which types join them by pipes. Any process. */
+/* What the members of a group are to each other: which types join them by pipes, and which give them
+ * scheduling policies of their own. Any process. */
 #include "guest/work/worker.h"
 
 bool worker_has_pipes(const struct work_params *params)
 {
-	return params->type == WORK_PIPE_IO;
+	return params->type == WORK_PIPE_IO || (params->type == WORK_WAKE_CHAIN && !params->wake_chain.futex);
+}
+
+static struct work_sched fifo(uint32_t priority)
+{
+	return (struct work_sched){.policy = WORK_FIFO, .priority = priority};
+}
+
+static struct work_sched unpack(uint64_t policy)
+{
+	return (struct work_sched){
+		.policy = (enum work_policy)(policy & 0xff), .priority = (uint32_t)(policy >> 8)};
+}
+
+struct work_sched worker_sched(const struct work_spec *spec, unsigned member)
+{
+	const struct work_params *params = &spec->params;
+	switch (params->type) {
+	case WORK_PRIORITY_INVERSION:
+		return fifo(member < params->priority_inversion.high ? 70
+			    : member < params->priority_inversion.high + params->priority_inversion.medium
+				    ? 50
+				    : 30);
+	case WORK_ASYMMETRIC_WAKER:
+		return unpack(member ? params->asymmetric_waker.wakee : params->asymmetric_waker.waker);
+	case WORK_PREEMPT_STORM:
+		return member ? spec->sched : fifo(1);
+	case WORK_RT_STARVATION:
+		return member < params->rt_starvation.rt ? fifo((uint32_t)params->rt_starvation.priority)
+							 : spec->sched;
+	default:
+		return spec->sched;
+	}
 }

@@ -10,6 +10,8 @@
 
 /* Asks to stop, together with `stop`: ends whatever system call the worker is blocked in. */
 #define WORK_STOP_SIGNAL SIGUSR2
+/* Of one worker to another; does nothing but arrive. */
+#define WORK_PEER_SIGNAL SIGUSR1
 /* Memory that the members of a group share. Untouched pages cost nothing. */
 #define WORK_GROUP_BYTES 65536
 
@@ -38,6 +40,7 @@ struct work_slot {
 	_Atomic uint32_t stop;               /* A: 1 asks to stop, futex */
 	_Atomic uint32_t set;                /* A: set in force */
 	uint64_t released_ns;                /* A, before go: its time counts from here */
+	pid_t pid;                           /* W, before SLOT_READY */
 	char call[24];                       /* W, before SLOT_FAILED */
 	int call_errno;                      /* W, before SLOT_FAILED */
 	/* When another member of its group handed something to it last: for wake latencies. */

@@ -27,11 +27,18 @@ static void on_stop(int signum)
 		fcntl(stopped->write_fd, F_SETFL, O_NONBLOCK);
 }
 
+static void on_peer(int signum)
+{
+	(void)signum;
+}
+
 void worker_mind_stop(struct worker *worker)
 {
 	struct sigaction action = {.sa_handler = on_stop}; /* no SA_RESTART: it is there to interrupt */
 	stopped = worker;
 	sigaction(WORK_STOP_SIGNAL, &action, NULL);
+	struct sigaction arrive = {.sa_handler = on_peer, .sa_flags = SA_RESTART};
+	sigaction(WORK_PEER_SIGNAL, &arrive, NULL);
 }
 
 void worker_received(struct worker *worker, uint64_t asked_ns)

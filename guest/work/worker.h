@@ -56,7 +56,7 @@ uint64_t worker_now_ns(void);
 
 /* --- waiting (wait.c); no wait outlives a request to stop by more than 100 ms --- */
 
-/* Lets WORK_STOP_SIGNAL interrupt whatever this worker blocks in. */
+/* Lets WORK_STOP_SIGNAL interrupt whatever this worker blocks in, and WORK_PEER_SIGNAL arrive. */
 void worker_mind_stop(struct worker *worker);
 /* Waits until *word is not `value` and counts the wake-up. False: it is to stop. */
 bool worker_wait_while(struct worker *worker, _Atomic uint32_t *word, uint32_t value);
@@ -73,8 +73,13 @@ void worker_await_stop(struct worker *worker);
 bool worker_pipe_write(struct worker *worker);
 bool worker_pipe_read(struct worker *worker);
 
+/* futex_ping_pong.c: the whole life of one of a pair. */
+void worker_take_turns(struct worker *worker, uint64_t units);
+
 /* Whether the group's members are joined to a ring by pipes. */
 bool worker_has_pipes(const struct work_params *params);
+/* Policy of a member: its type's where that gives the member one, else the spec's. */
+struct work_sched worker_sched(const struct work_spec *spec, unsigned member);
 
 /* From the release to the last report. */
 void worker_work(struct worker *worker);

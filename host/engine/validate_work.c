@@ -188,6 +188,9 @@ void check_work(struct check *check, const Schedrig__V1__WorkSpec *work, const s
 	const Schedrig__V1__SchedPolicy *policy = work->policy;
 	if (!policy)
 		return;
+	if (known && (params.type == WORK_PRIORITY_INVERSION || params.type == WORK_ASYMMETRIC_WAKER))
+		check_bad(check, ERR_INVALID_ARGUMENT, "policy", "%s gives its workers policies of its own",
+			work_type_name(params.type));
 	switch (policy->form_case) {
 	case SCHEDRIG__V1__SCHED_POLICY__FORM__NOT_SET:
 		check_bad(check, ERR_INVALID_ARGUMENT, "policy",

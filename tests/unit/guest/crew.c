@@ -6,6 +6,7 @@
 
 #include <criterion/criterion.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,4 +115,15 @@ uint64_t crew_status(const struct crew *crew, unsigned k, const char *key)
 	fclose(file);
 	cr_assert(found, "%s has no %s", path, key);
 	return value;
+}
+
+bool crew_has_realtime(void)
+{
+	struct sched_param before, fifo = {.sched_priority = 1};
+	int policy = sched_getscheduler(0);
+	sched_getparam(0, &before);
+	if (sched_setscheduler(0, SCHED_FIFO, &fifo) < 0)
+		return false;
+	sched_setscheduler(0, policy, &before);
+	return true;
 }

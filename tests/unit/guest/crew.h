@@ -26,5 +26,7 @@ void crew_hold(struct crew *crew, uint64_t rounds);
 void crew_run(struct crew *crew, const struct work_params *params, unsigned count, uint64_t rounds);
 /* A number of /proc/PID/status ("voluntary_ctxt_switches:"). */
 uint64_t crew_status(const struct crew *crew, unsigned k, const char *key);
+/* Not every machine that builds this allows realtime policies. */
+bool crew_has_realtime(void);
 
 #endif
