@@ -27,7 +27,19 @@
 	X(16, preempt_storm, PREEMPT_STORM, p->normals + 1, "normals + 1",                                   \
 		"a FIFO 1 waker preempts the others, who spin")                                              \
 	X(17, rt_starvation, RT_STARVATION, p->rt + p->normals, "rt + normals",                              \
-		"FIFO hogs next to normal work")
+		"FIFO hogs next to normal work")                                                             \
+	X(18, cache_pressure, CACHE_PRESSURE, 1, "1", "strided read-modify-write")                           \
+	X(19, cache_yield, CACHE_YIELD, 1, "1", "strided read-modify-write, then a yield")                   \
+	X(20, cache_pipe, CACHE_PIPE, 2, "2", "strided read-modify-write in turns, by pipes")                \
+	X(21, page_fault_churn, PAGE_FAULT_CHURN, 1, "1", "maps, touches, drops")                            \
+	X(22, fork_exit, FORK_EXIT, 1, "1", "forks a child that exits, waits for it")                        \
+	X(23, nice_sweep, NICE_SWEEP, 1, "1", "walks its nice value")                                        \
+	X(24, affinity_churn, AFFINITY_CHURN, 1, "1", "pins itself to one CPU after another")                \
+	X(25, cross_affinity_churn, CROSS_AFFINITY_CHURN, p->siblings, "siblings",                           \
+		"each pins the next to one CPU after another")                                               \
+	X(26, policy_churn, POLICY_CHURN, 1, "1", "walks its scheduling policy")                             \
+	X(27, fan_out_compute, FAN_OUT_COMPUTE, p->fan_out + 1, "fan_out + 1",                               \
+		"one wakes many, who sleep and multiply matrices")
 
 /* Those that this version does not have. X(snake_name, "why") */
 #define WORK_LATER_LIST(X)                                                                                   \
@@ -91,6 +103,31 @@
 	P(rt, COUNT, 1, 1, 1024, "how many hogs")                                                            \
 	P(normals, COUNT, 1, 1, 1024, "how many others")                                                     \
 	P(priority, COUNT, 50, 1, 98, "of the hogs")
+
+#define WORK_PARAMS_cache_pressure(P)                                                                        \
+	P(size, SIZE, 32768, 64, UINT64_C(1) << 30, "buffer of each worker")                                 \
+	P(stride, SIZE, 64, 1, UINT64_C(1) << 30, "bytes between two accesses")
+#define WORK_PARAMS_cache_yield(P)                                                                           \
+	P(size, SIZE, 32768, 64, UINT64_C(1) << 30, "buffer of each worker")                                 \
+	P(stride, SIZE, 64, 1, UINT64_C(1) << 30, "bytes between two accesses")
+#define WORK_PARAMS_cache_pipe(P)                                                                            \
+	P(size, SIZE, 32768, 64, UINT64_C(1) << 30, "buffer of each worker")                                 \
+	P(stride, SIZE, 64, 1, UINT64_C(1) << 30, "bytes between two accesses")
+#define WORK_PARAMS_page_fault_churn(P)                                                                      \
+	P(region, SIZE, 4194304, 4096, UINT64_C(1) << 36, "what is mapped")                                  \
+	P(touches, COUNT, 256, 1, UINT32_MAX, "pages touched in a round")
+#define WORK_PARAMS_fork_exit(P)
+#define WORK_PARAMS_nice_sweep(P)
+#define WORK_PARAMS_affinity_churn(P) P(spin, COUNT, 1024, 1, UINT32_MAX, "units at each CPU")
+#define WORK_PARAMS_cross_affinity_churn(P)                                                                  \
+	P(spin, COUNT, 1024, 1, UINT32_MAX, "units between two changes")                                     \
+	P(siblings, COUNT, 2, 2, 1024, "workers who pin each other")
+#define WORK_PARAMS_policy_churn(P) P(spin, COUNT, 1024, 1, UINT32_MAX, "units at each policy")
+#define WORK_PARAMS_fan_out_compute(P)                                                                       \
+	P(fan_out, COUNT, 4, 1, 1024, "how many are woken")                                                  \
+	P(footprint, SIZE, 262144, 4096, UINT64_C(1) << 28, "matrices of each")                              \
+	P(operations, COUNT, 5, 1, UINT32_MAX, "products in a round")                                        \
+	P(sleep, DURATION, 100000, 0, WORK_SECOND, "sleep before them")
 
 /* K(KIND, suffix of the member's name, wire message) */
 #define WORK_PARAM_KIND_LIST(K)                                                                              \

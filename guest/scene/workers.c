@@ -117,6 +117,7 @@ int scene_spawn(struct scene *scene, const struct scene_call *call, const struct
 	scene_ref(cg);
 	struct work_spec spec = spawn->work;
 	spec.affinity = sets;
+	spec.seed = affinity_draw(scene->seed, scene->drawn++);
 	pthread_mutex_unlock(&scene->lock);
 	r = work_start(batch.works, spawn->count, &spec, cg ? cg->fd : -1, cg ? cg->set : 0,
 		call->deadline_ns, call->cancel, err);

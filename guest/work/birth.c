@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* A worker's set-up: from the clone to its first unit. Runs in worker processes; each call that fails is put
  * into the slot with its name and errno. */
+#include "guest/work/affinity.h"
 #include "guest/work/worker.h"
 
 #include <errno.h>
@@ -137,8 +138,11 @@ void worker_main(const struct worker_birth *birth)
 		.group = birth->group,
 		.read_fd = birth->read_fd,
 		.write_fd = birth->write_fd,
+		.seed = affinity_draw(birth->spec->seed, birth->index),
 		.sink = (uint64_t)birth->index,
 	};
+	if (syscall(SYS_sched_getaffinity, 0, sizeof(worker.allowed), &worker.allowed) < 0)
+		fail(birth, "sched_getaffinity", errno);
 	slot->pid = (pid_t)syscall(SYS_getpid);
 	worker_mind_stop(&worker);
 	say(birth, SLOT_READY);

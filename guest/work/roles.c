@@ -5,7 +5,8 @@
 
 bool worker_has_pipes(const struct work_params *params)
 {
-	return params->type == WORK_PIPE_IO || (params->type == WORK_WAKE_CHAIN && !params->wake_chain.futex);
+	return params->type == WORK_PIPE_IO || params->type == WORK_CACHE_PIPE ||
+	       (params->type == WORK_WAKE_CHAIN && !params->wake_chain.futex);
 }
 
 static struct work_sched fifo(uint32_t priority)

@@ -28,6 +28,7 @@ struct work_spec {
 	int nice;
 	uint32_t uid, gid;
 	char comm[16];                 /* "" = the type's name */
+	uint64_t seed;                 /* of the workers' random choices */
 	const struct cpuset *affinity; /* one for each worker, or NULL: inherited */
 };
 

@@ -6,6 +6,7 @@
 #include <linux/futex.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -163,6 +164,20 @@ void worker_burst(struct worker *worker, uint32_t units)
 	__asm__ volatile("" : : "r"(value));
 	worker->numbers.units += units;
 	worker_checkpoint(worker);
+}
+
+void worker_did(struct worker *worker, uint32_t units)
+{
+	worker->numbers.units += units;
+	worker_checkpoint(worker);
+}
+
+void *worker_map(struct worker *worker, uint64_t bytes)
+{
+	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (at == MAP_FAILED)
+		worker_fail(worker, "mmap");
+	return at;
 }
 
 void worker_units(struct worker *worker, uint64_t units)

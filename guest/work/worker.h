@@ -16,6 +16,8 @@ struct worker {
 	unsigned member, members; /* its place in its group */
 	void *group; /* WORK_GROUP_BYTES of the group, zero at first, laid out by the type; NULL for one */
 	int read_fd, write_fd; /* pipes from the member before and to the next (worker_has_pipes()), or -1 */
+	struct cpuset allowed; /* CPUs it could use when it was set up */
+	uint64_t seed;         /* of its random choices */
 	uint64_t sink;         /* result of the units: keeps the compiler from dropping them */
 	uint64_t start_ns;
 	uint64_t last_ns; /* last checkpoint */
@@ -40,7 +42,11 @@ static inline int worker_stopping(const struct worker *worker)
 /* Does `units` (<= 1024) units of work and then a checkpoint. */
 void worker_burst(struct worker *worker, uint32_t units);
 void worker_checkpoint(struct worker *worker);
-/* The same in as many bursts as it takes, fewer if it is to stop. */
+/* It did `units` (<= 1024) units of another kind; then a checkpoint. */
+void worker_did(struct worker *worker, uint32_t units);
+/* Fresh memory of its own; it ends if there is none. */
+void *worker_map(struct worker *worker, uint64_t bytes);
+/* worker_burst() in as many bursts as it takes, fewer if it is to stop. */
 void worker_units(struct worker *worker, uint64_t units);
 /* Bursts for this long: one at least, fewer if it is to stop. */
 void worker_spin(struct worker *worker, uint64_t ns);
