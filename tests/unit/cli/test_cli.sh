@@ -4,7 +4,7 @@
 #
 #   test_cli.sh SCHEDRIG
 set -uo pipefail
-schedrig=$1
+schedrig=$(realpath "$1")
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 export XDG_RUNTIME_DIR=$dir NO_COLOR=1
