@@ -92,7 +92,7 @@ expect 'run: no scenario' 64 'which scenario?' "$schedrig" run
 expect 'run: bad file, nothing is booted' 64 'wrong.yaml:2:' "$schedrig" run wrong.yaml
 expect 'run: impossible topology' 64 '3 LLCs cannot be shared out over 2 nodes' "$schedrig" run -t 2n3l1c1t good.yaml
 expect 'run: a program that is not there' 64 $'payload.yaml:1:\nno-such-program-anywhere' "$schedrig" run payload.yaml
-expect 'run: a kernel that is not there' 64 'there-is-no-kernel' "$schedrig" run --kernel ./there-is-no-kernel good.yaml
+expect 'run: a kernel that is not there' 69 'there-is-no-kernel' "$schedrig" run --kernel ./there-is-no-kernel good.yaml
 expect 'run: a text file as kernel' 64 'not a kernel' "$schedrig" run --kernel ./good.yaml good.yaml
 cp "$schedrig" alone
 expect 'run: no schedrigd' 69 'there is no schedrigd' env PATH=/nonexistent ./alone run good.yaml
