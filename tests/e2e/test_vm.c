@@ -331,8 +331,8 @@ static void test_loop_steps(void)
 
 static void test_hold_cuts_are_told(void)
 {
-	_cleanup_json_ json_t *result = submit("{name: cut, duration: 600ms, steps: [{hold: {fixed: 400ms}}, "
-					       "{hold: {fixed: 400ms}}, {hold: full}]}",
+	_cleanup_json_ json_t *result = submit("{name: cut, duration: 3s, steps: [{hold: {fixed: 2s}}, "
+					       "{hold: {fixed: 2s}}, {hold: full}]}",
 		0);
 	EXPECT(result != NULL);
 	json_int_t cut = json_number(result, "steps[1].hold_ns");
