@@ -43,8 +43,24 @@
 
 /* Those that this version does not have. X(snake_name, "why") */
 #define WORK_LATER_LIST(X)                                                                                   \
+	X(sequence, "not written yet")                                                                       \
+	X(producer_consumer_imbalance, "not written yet")                                                    \
+	X(epoll_storm, "not written yet")                                                                    \
+	X(alu_hot, "not written yet: reports have no costs of iterations")                                   \
+	X(smt_sibling_spin, "not written yet: reports have no costs of iterations")                          \
+	X(ipc_variance, "not written yet")                                                                   \
+	X(numa_working_set_sweep, "not written yet")                                                         \
+	X(numa_migration_churn, "not written yet")                                                           \
+	X(cgroup_churn, "not written yet")                                                                   \
+	X(cgroup_attach_storm, "not written yet")                                                            \
+	X(io_sync_write, "not written yet")                                                                  \
+	X(io_rand_read, "not written yet")                                                                   \
+	X(io_convoy, "not written yet")                                                                      \
 	X(net_traffic, "needs a network device, which this version's machines do not have")                  \
-	X(irq_wake, "needs a network device, which this version's machines do not have")
+	X(irq_wake, "needs a network device, which this version's machines do not have")                     \
+	X(schbench, "not written yet")                                                                       \
+	X(cache_server, "not written yet")                                                                   \
+	X(custom, "not written yet")
 
 /* The parameters of each type: P(name, KIND, default, min, max, "what it is"). Kinds are those of
  * WORK_PARAM_KIND_LIST; name is the field's in the type's message. */
