@@ -9,6 +9,7 @@
 #include "host/arch/x86_64/acpi.h"
 #include "host/arch/x86_64/cpuid.h"
 #include "host/arch/x86_64/layout.h"
+#include "host/kmem/image.h"
 #include "proto/wire.h"
 
 #include <errno.h>
@@ -147,6 +148,22 @@ static int load_guest(struct machine *m, struct err *err)
 	return r < 0 ? r : boot_kernel(m->vm, &boot, NULL, err);
 }
 
+/* What no kernel may lack and the image itself tells: before anything boots. (Modules are the initramfs's to
+ * miss.) */
+static int check_image(const struct machine *m, struct err *err)
+{
+	struct kimage image;
+	int r = kimage_init(&image, m->image->elf, m->image->elf_bytes, err);
+	if (r < 0)
+		return err_wrap(err, "kernel %s", m->kernel.image);
+	if (!image.btf.length)
+		return err_set(err, ERR_UNSUPPORTED,
+			"kernel %s has no BTF, by which its memory is read: build it with "
+			"CONFIG_DEBUG_INFO_BTF=y",
+			m->kernel.image);
+	return 0;
+}
+
 static int build(struct machine *m, struct err *err)
 {
 	const struct options *o = m->options;
@@ -162,6 +179,8 @@ static int build(struct machine *m, struct err *err)
 	}
 	if (r == 0)
 		r = kernel_image_load(m->kernel.image, &m->image, err);
+	if (r == 0)
+		r = check_image(m, err);
 	if (r < 0)
 		return r;
 	m->memory = gmem_new(m->topology.node_bytes, m->topology.n_nodes, err);

@@ -76,6 +76,21 @@ static void test_kernel_without_modules(void)
 	REFUSED(EXIT_HOST, "virtio", "--kernel", image);
 }
 
+static void test_kernel_without_btf(void)
+{
+	/* One that an earlier test has unpacked, its types taken out. */
+	const char *cache = getenv("SCHEDRIG_CACHE"), *home = getenv("HOME"), *bare = scratch_path("no-btf");
+	char command[1024];
+	snprintf(command, sizeof(command),
+		"for f in %s%s/vmlinux/*; do objcopy --remove-section .BTF \"$f\" %s 2>/dev/null && exit 0; "
+		"done; exit 1",
+		cache ? cache : home, cache ? "" : "/.cache/schedrig", bare);
+	_cleanup_run_ struct run run;
+	run_program((const char *const[]){"sh", "-c", command, NULL}, 30, &run);
+	EXPECT(run.status == 0, "%s", strbuf_str(&run.err));
+	REFUSED(EXIT_HOST, "CONFIG_DEBUG_INFO_BTF", "--kernel", bare);
+}
+
 static void test_bad_paths(void)
 {
 	char long_path[200];
@@ -279,6 +294,7 @@ int main(int argc, char **argv)
 	T(bad_options);
 	T(kernels_that_are_none);
 	T(kernel_without_modules);
+	T(kernel_without_btf);
 	T(bad_paths);
 	T(scenario_mistakes);
 	T(no_controller);
