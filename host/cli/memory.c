@@ -354,7 +354,7 @@ int cli_read(struct cli *cli, int argc, char **argv)
 	request.n_reads = args.n_words;
 	request.reads = reads;
 	request.cold = args.cold;
-	int code;
+	int code = CLI_OK;
 	struct schedrig *schedrig = cli_connect(cli, &code);
 	if (!schedrig)
 		return code;
@@ -435,7 +435,7 @@ int cli_write(struct cli *cli, int argc, char **argv)
 				parse_value(arena, &assignments[i], &value, &err) < 0))
 			return cli_fail(&err);
 	}
-	int code;
+	int code = CLI_OK;
 	struct schedrig *schedrig = cli_connect(cli, &code);
 	if (!schedrig)
 		return code;
@@ -497,7 +497,7 @@ int cli_resolve(struct cli *cli, int argc, char **argv)
 	Schedrig__V1__ResolveRequest request = SCHEDRIG__V1__RESOLVE_REQUEST__INIT;
 	request.n_targets = args.n_words;
 	request.targets = targets;
-	int code;
+	int code = CLI_OK;
 	struct schedrig *schedrig = cli_connect(cli, &code);
 	if (!schedrig)
 		return code;
@@ -522,7 +522,7 @@ int cli_symbols(struct cli *cli, int argc, char **argv)
 	struct memory_args args = {0};
 	struct err err = ERR_INIT;
 	cli_parse(cli, argc, argv, options, "PATTERN...", take, &args);
-	int code;
+	int code = CLI_OK;
 	struct schedrig *schedrig = cli_connect(cli, &code);
 	if (!schedrig)
 		return code;
@@ -572,7 +572,7 @@ int cli_types(struct cli *cli, int argc, char **argv)
 	struct memory_args args = {0};
 	struct err err = ERR_INIT;
 	cli_parse(cli, argc, argv, NULL, "NAME...", take, &args);
-	int code;
+	int code = CLI_OK;
 	struct schedrig *schedrig = cli_connect(cli, &code);
 	if (!schedrig)
 		return code;

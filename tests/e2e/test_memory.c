@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Kernel memory from outside agrees with what the guest says of itself: e2e-memory KERNEL boots one VM with
+ * two CPUs and runs every test on it. */
+#include "common/fd.h"
+#include "tests/e2e/harness.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define N_CPUS 2
+#define TICK_NS 10000000ll /* USER_HZ is 100 */
+
+static struct vm_process vm;
+static json_int_t sleeper; /* PID of a process that only sleeps */
+
+static void release(json_t **json)
+{
+	json_decref(*json);
+}
+#define _cleanup_json_ __attribute__((cleanup(release)))
+
+/* schedrig --json ARGS..., or NULL with a failure recorded. */
+static json_t *client(const char *const *args)
+{
+	const char *all[32] = {"--json"};
+	for (unsigned n = 1; *args && n < 31; n++)
+		all[n] = *args++;
+	_cleanup_run_ struct run run;
+	vm_client(&vm, all, 60, &run);
+	json_t *answer = run.status == 0 ? json_loads(strbuf_str(&run.out), 0, NULL) : NULL;
+	if (!answer)
+		tap_fail(__FILE__, __LINE__, "schedrig %s %s: exit %d: %s%s", all[1], all[2] ? all[2] : "",
+			run.status, strbuf_str(&run.err), strbuf_str(&run.out));
+	return answer;
+}
+#define CLIENT(...) client((const char *const[]){__VA_ARGS__, NULL})
+
+/* What a shell in the guest prints; empty with a failure recorded. */
+static void guest_says(const char *command, char *text, size_t size)
+{
+	char file[2048];
+	text[0] = '\0';
+	snprintf(file, sizeof(file),
+		"{\"payloads\": [{\"name\": \"w\", \"program\": \"sh\", \"default_args\": [\"-c\", \"%s\"]}],"
+		" \"ops\": [{\"run_payload\": {\"payload\": \"w\"}}, {\"wait_payload\": {\"name\": \"w\"}}]}",
+		command);
+	const char *path = scratch_path("witness.yaml");
+	struct err err = ERR_INIT;
+	if (fd_replace_file(path, file, strlen(file), 0644, &err) < 0) {
+		tap_fail(__FILE__, __LINE__, "%s", err.message);
+		return;
+	}
+	_cleanup_json_ json_t *answer = CLIENT("apply", path);
+	if (answer)
+		snprintf(text, size, "%s", json_text(answer, "results[1].payload.stdout_tail"));
+	if (answer && !*text)
+		tap_fail(__FILE__, __LINE__, "the guest said nothing to: %s", command);
+}
+
+/* A value of one path; -1 with a failure recorded. */
+static long long value_of(const char *path)
+{
+	_cleanup_json_ json_t *answer = CLIENT("read", path);
+	json_t *value = answer ? json_at(answer, "values[0].value") : NULL;
+	/* 64-bit numbers may be texts. */
+	if (json_is_string(value))
+		return strtoll(json_string_value(value), NULL, 0);
+	return value ? json_integer_value(value) : answer ? 0 : -1;
+}
+
+/* Ends with this status and these words in what it printed. */
+static bool fails(const char *const *args, int status, const char *words)
+{
+	_cleanup_run_ struct run run;
+	vm_client(&vm, args, 60, &run);
+	if (run.status == status && strstr(strbuf_str(&run.err), words))
+		return true;
+	tap_fail(__FILE__, __LINE__, "%s: exit %d, not %d with '%s': %s", args[1], run.status, status, words,
+		strbuf_str(&run.err));
+	return false;
+}
+#define FAILS(status, words, ...) fails((const char *const[]){__VA_ARGS__, NULL}, status, words)
+
+static bool prints(const char *const *args, const char *words)
+{
+	_cleanup_run_ struct run run;
+	vm_client(&vm, args, 60, &run);
+	if (run.status == 0 && strstr(strbuf_str(&run.out), words))
+		return true;
+	tap_fail(__FILE__, __LINE__, "%s: exit %d, no '%s' in: %s%s", args[1], run.status, words,
+		strbuf_str(&run.out), strbuf_str(&run.err));
+	return false;
+}
+#define PRINTS(words, ...) prints((const char *const[]){__VA_ARGS__, NULL}, words)
+
+static void start_sleeper(void)
+{
+	const char *path = scratch_path("sleeper.yaml");
+	const char *file =
+		"{payloads: [{name: s, program: sleep, default_args: ['1000']}], ops: [{run_payload: "
+		"{payload: s}}]}";
+	EXPECT(fd_replace_file(path, file, strlen(file), 0644, NULL) == 0);
+	_cleanup_json_ json_t *answer = CLIENT("apply", path);
+	EXPECT(answer != NULL);
+	sleeper = json_number(answer, "results[0].pids[0]");
+	EXPECT(sleeper > 1);
+}
+
+static void test_names(void)
+{
+	EXPECT(PRINTS("\"swapper/0\"", "read", "init_task.comm"));
+	EXPECT(PRINTS("\"swapper/1\"", "read", "--cold", "runqueues@1.idle->comm"));
+	char text[64], want[80];
+	guest_says("read a < /proc/1/comm; echo $a", text, sizeof(text));
+	text[strcspn(text, "\n")] = '\0';
+	snprintf(want, sizeof(want), "\"%s\"", text);
+	EXPECT(*text && PRINTS(want, "read", "task(1).comm"));
+}
+
+static void test_jiffies_advance(void)
+{
+	long long before = value_of("jiffies_64");
+	char text[64];
+	guest_says("read a b < /proc/uptime; echo $a", text, sizeof(text));
+	long long after = value_of("jiffies_64");
+	EXPECT(before > 0 && after > before, "%lld, then %lld", before, after);
+}
+
+static void test_forks_are_those_of_proc_stat(void)
+{
+	char text[64];
+	long long before = value_of("total_forks");
+	guest_says("while read a b; do case $a in processes) echo $b;; esac; done < /proc/stat", text,
+		sizeof(text));
+	long long after = value_of("total_forks"), said = atoll(text);
+	EXPECT(before > 0 && before <= said && said <= after, "%lld, guest %lld, %lld", before, said, after);
+}
+
+static void test_cpu_time_is_that_of_proc_stat(void)
+{
+	char text[128];
+	long long before = value_of("kernel_cpustat@0.cpustat[2]");
+	guest_says("while read a u n s r; do case $a in cpu0) echo $s;; esac; done < /proc/stat", text,
+		sizeof(text));
+	long long after = value_of("kernel_cpustat@0.cpustat[2]"), said = atoll(text) * TICK_NS;
+	EXPECT(before <= said + TICK_NS && said <= after, "%lld, guest %lld, %lld", before, said, after);
+}
+
+static void test_every_cpu(void)
+{
+	_cleanup_json_ json_t *answer = CLIENT("read", "--cold", "runqueues@*.nr_running", "runqueues@*.cpu");
+	EXPECT(answer != NULL);
+	EXPECT(json_array_size(json_at(answer, "values")) == 2 * N_CPUS);
+	for (unsigned i = 0; i < N_CPUS; i++) {
+		char place[64];
+		snprintf(place, sizeof(place), "values[%u].value", i);
+		/* Protobuf leaves zeros out. */
+		json_int_t running = json_number(answer, place);
+		EXPECT(running >= -1 && running < 1000, "%lld run on CPU %u", (long long)running, i);
+		snprintf(place, sizeof(place), "values[%u].value", N_CPUS + i);
+		json_int_t cpu = json_number(answer, place);
+		EXPECT(cpu == (json_int_t)i || (i == 0 && cpu == -1), "CPU %u says %lld", i, (long long)cpu);
+	}
+}
+
+/* Field 22 of /proc/PID/stat, in ns. */
+static long long started_ns(char *ret_comm, size_t size)
+{
+	char command[256], text[512];
+	snprintf(command, sizeof(command), "read a < /proc/%lld/stat; echo $a", (long long)sleeper);
+	guest_says(command, text, sizeof(text));
+	char *open = strchr(text, '('), *close = strrchr(text, ')');
+	if (!open || !close)
+		return -1;
+	snprintf(ret_comm, size, "%.*s", (int)(close - open - 1), open + 1);
+	/* The blank behind the parenthesis is before field 3. */
+	char *at = close + 1;
+	for (unsigned field = 3; at && field < 22; field++)
+		at = strchr(at + 1, ' ');
+	return at ? atoll(at) * TICK_NS : -1;
+}
+
+static void test_tasks(void)
+{
+	char path[128], comm[64], identified[128];
+	long long start = started_ns(comm, sizeof(comm));
+	EXPECT(start > 0, "%lld", start);
+	snprintf(path, sizeof(path), "task(%lld).start_boottime", (long long)sleeper);
+	long long boot = value_of(path);
+	EXPECT(boot >= start && boot < start + TICK_NS, "%lld, guest %lld", boot, start);
+	snprintf(path, sizeof(path), "task(%lld).tgid", (long long)sleeper);
+	EXPECT(value_of(path) == sleeper);
+	snprintf(path, sizeof(path), "\"%s\"", comm);
+	snprintf(identified, sizeof(identified), "task(%lld, %lld).comm", (long long)sleeper, start);
+	EXPECT(PRINTS(path, "read", identified));
+	snprintf(identified, sizeof(identified), "task(%lld, %lld).comm", (long long)sleeper,
+		start + 1000000000);
+	EXPECT(FAILS(69, "another task's", "read", identified));
+	EXPECT(FAILS(64, "no task has the PID 999999", "read", "task(999999).comm"));
+}
+
+static void test_task_writes(void)
+{
+	char comm[64], word[192], command[128], text[64];
+	long long start = started_ns(comm, sizeof(comm));
+	EXPECT(start > 0);
+	snprintf(word, sizeof(word), "task(%lld).timer_slack_ns=51234", (long long)sleeper);
+	EXPECT(FAILS(64, "identity", "write", "--cold", word));
+	snprintf(word, sizeof(word), "task(%lld, %lld).timer_slack_ns=51234", (long long)sleeper, start);
+	EXPECT(FAILS(64, "hot write", "write", word));
+	snprintf(word, sizeof(word), "task(%lld, %lld).timer_slack_ns=51234", (long long)sleeper, start);
+	EXPECT(PRINTS(" was ", "write", "--cold", "--verify", word));
+	snprintf(command, sizeof(command), "read a < /proc/%lld/timerslack_ns; echo $a", (long long)sleeper);
+	guest_says(command, text, sizeof(text));
+	EXPECT(atoll(text) == 51234, "the guest says %s", text);
+	snprintf(word, sizeof(word), "task(%lld, %lld).scx.dsq_vtime=1", (long long)sleeper, start);
+	EXPECT(FAILS(69, "ext class", "write", "--cold", word));
+	/* "renamed" and a NUL */
+	snprintf(word, sizeof(word), "task(%lld, %lld).comm:bytes=72656e616d656400", (long long)sleeper,
+		start);
+	EXPECT(PRINTS("", "write", "--cold", word));
+	snprintf(command, sizeof(command), "read a < /proc/%lld/comm; echo $a", (long long)sleeper);
+	guest_says(command, text, sizeof(text));
+	EXPECT(strncmp(text, "renamed", 7) == 0, "the guest says %s", text);
+}
+
+static void test_read_modify_write(void)
+{
+	char text[64];
+	EXPECT(PRINTS(" was ", "write", "sysctl_hung_task_timeout_secs:u64=4096"));
+	EXPECT(PRINTS(" 4096", "write", "sysctl_hung_task_timeout_secs:u64|=3"));
+	EXPECT(PRINTS(" 4099", "write", "--cold", "sysctl_hung_task_timeout_secs:u64^=1"));
+	EXPECT(PRINTS(" 4098", "write", "sysctl_hung_task_timeout_secs:u64+=10"));
+	EXPECT(PRINTS(" 4108", "write", "sysctl_hung_task_timeout_secs:u64&=0xfff0"));
+	guest_says("grep . /proc/sys/kernel/hung_task_timeout_secs", text, sizeof(text));
+	EXPECT(atoll(text) == 4096, "the guest says %s", text);
+}
+
+static void test_mistakes(void)
+{
+	EXPECT(FAILS(64, "column 13", "read", "runqueues@0.nr_runing"));
+	EXPECT(FAILS(64, "'nr_running'", "read", "runqueues@0.nr_runing"));
+	EXPECT(FAILS(64, "CPU 77", "read", "runqueues@77.nr_running"));
+	EXPECT(FAILS(64, "jiffies_64", "read", "jifies_64"));
+	EXPECT(FAILS(64, "width", "read", "sysctl_hung_task_timeout_secs"));
+	EXPECT(FAILS(64, "neighbour", "write", "runqueues@0.nr_running:u64=1"));
+	EXPECT(FAILS(64, "reads and snapshots only", "write", "runqueues@*.nr_running:u32=1"));
+	EXPECT(FAILS(69, "0x10", "read", "kva:0x10:u8"));
+	EXPECT(FAILS(64, "did you mean", "types", "task_strct"));
+}
+
+static void test_knowledge(void)
+{
+	char text[64], address[64];
+	_cleanup_json_ json_t *answer = CLIENT("symbols", "init_task");
+	EXPECT(answer != NULL);
+	/* As root sees them: kptr_restrict does not hide from it. */
+	guest_says("grep ' init_task$' /proc/kallsyms", text, sizeof(text));
+	snprintf(address, sizeof(address), "%.16s init_task", text);
+	EXPECT(PRINTS(address, "symbols", "init_task"));
+	EXPECT(PRINTS("struct task_struct", "resolve", "init_task"));
+	EXPECT(PRINTS("char[16] comm", "types", "struct task_struct"));
+	EXPECT(PRINTS("struct rq", "types", "runqueues"));
+}
+
+static const struct {
+	const char *name;
+	test_fn fn;
+} tests[] = {
+	{"a process to look at", start_sleeper},
+	{"names of tasks through pointers and PIDs", test_names},
+	{"jiffies advance", test_jiffies_advance},
+	{"total_forks is processes of /proc/stat", test_forks_are_those_of_proc_stat},
+	{"kernel_cpustat is /proc/stat", test_cpu_time_is_that_of_proc_stat},
+	{"every CPU at once", test_every_cpu},
+	{"a task by PID is that of /proc/PID/stat", test_tasks},
+	{"writes to a task", test_task_writes},
+	{"read-modify-write", test_read_modify_write},
+	{"mistakes are typed and point at the place", test_mistakes},
+	{"symbols and types", test_knowledge},
+};
+
+int main(int argc, char **argv)
+{
+	static const char *const staged[] = {
+		"--stage", "sh=/bin/sh", "--stage", "sleep=/bin/sleep", "--stage", "grep=/bin/grep", NULL};
+	if (argc != 2) {
+		fprintf(stderr, "usage: %s KERNEL\n", argv[0]);
+		return 64;
+	}
+	harness_begin(argc, argv);
+	if (!vm_up(&vm, argv[1], "1n1l1c2t", true, staged)) {
+		printf("Bail out! the VM did not come up: %s\nnot ok 1 - boot\n", vm.error);
+		harness_end();
+		tap_end();
+		return 1;
+	}
+	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
+		tap_run(tests[i].name, tests[i].fn);
+	int status = vm_down(&vm);
+	if (status != 0)
+		printf("not ok 1000 - shut down in order: exit status %d\n", status);
+	harness_end();
+	return tap_end();
+}
