@@ -133,6 +133,7 @@ struct schedrig *cli_connect(const struct cli *cli, int *ret_exit)
 		return NULL;
 	}
 	struct schedrig *schedrig = schedrig_open(cli->socket, &err);
+	*ret_exit = CLI_OK;
 	if (!schedrig) {
 		cli_fail(&err);
 		*ret_exit = err.code == ERR_INVALID_ARGUMENT ? CLI_USAGE : CLI_HOST;
