@@ -199,6 +199,7 @@ void serve_job(struct lane *lane, struct job *job)
 	case SCHEDRIG__V1__AGENT_REQUEST__KIND_CANCEL_OPS: /* done on the loop's thread */
 		reply_ok(lane, job, &response);
 		return;
+	case SCHEDRIG__V1__AGENT_REQUEST__KIND_RELEASE_WORKERS:
 	case SCHEDRIG__V1__AGENT_REQUEST__KIND__NOT_SET:
 	case _SCHEDRIG__V1__AGENT_REQUEST__KIND__CASE_IS_INT_SIZE:
 		break;

@@ -180,6 +180,8 @@ void check_work(struct check *check, const Schedrig__V1__WorkSpec *work, const s
 	if (n && known)
 		check_group(check, &params, n);
 	check_comm_and_nice(check, work->comm, work->nice);
+	if (work->uptime)
+		check_bad(check, ERR_UNSUPPORTED, "uptime", "uptime is not in this version");
 	const Schedrig__V1__AffinityIntent *affinity = work->affinity;
 	if (affinity)
 		check_affinity(check, affinity, pool);
