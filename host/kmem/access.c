@@ -113,9 +113,8 @@ static int entry_place(
 	return rc;
 }
 
-/* What a value of the target's own type is read as. */
-static int natural_width(
-	const struct kmem *kmem, const struct kmem_resolved *where, struct kmem_read *entry, struct err *err)
+int kmem_natural_width(
+	const struct kmem_resolved *where, enum kmem_width *ret_width, uint64_t *ret_bytes, struct err *err)
 {
 	uint64_t size = where->size_bytes;
 	unsigned kind = BTF_KIND_INT;
@@ -128,23 +127,33 @@ static int natural_width(
 		(void)err_reason(err, "no-width");
 		return rc;
 	}
-	if (where->type && where->pointers == 0 && kmem_btf(kmem, NULL))
-		kind = kbtf_kind(kmem_btf(kmem, NULL), kbtf_resolve(kmem_btf(kmem, NULL), where->type));
-	if (kind != BTF_KIND_STRUCT && kind != BTF_KIND_UNION && kind != BTF_KIND_ARRAY && size <= 8 &&
-		(size & (size - 1)) == 0) {
-		entry->width = (enum kmem_width)size;
-		return 0;
-	}
-	if (size > KMEM_BYTES_MAX)
+	if (where->btf && where->pointers == 0)
+		kind = kbtf_kind(where->btf, kbtf_resolve(where->btf, where->type));
+	*ret_bytes = size;
+	*ret_width = KMEM_BYTES;
+	if (kind != BTF_KIND_STRUCT && kind != BTF_KIND_UNION && kind != BTF_KIND_ARRAY &&
+		kind != BTF_KIND_DATASEC && size <= 8 && (size & (size - 1)) == 0)
+		*ret_width = (enum kmem_width)size;
+	else if (size > KMEM_BYTES_MAX)
 		return err_set(err, ERR_LIMIT_EXCEEDED,
 			"the target has %llu bytes, and at most %llu can be read", (unsigned long long)size,
 			(unsigned long long)KMEM_BYTES_MAX);
-	entry->width = KMEM_BYTES;
-	entry->length = size;
-	entry->bytes = malloc(size);
+	return 0;
+}
+
+/* What a value of the target's own type is read as. */
+static int natural_width(const struct kmem_resolved *where, struct kmem_read *entry, struct err *err)
+{
+	uint64_t bytes;
+	int rc = kmem_natural_width(where, &entry->width, &bytes, err);
+
+	if (rc < 0 || entry->width != KMEM_BYTES)
+		return rc;
+	entry->length = bytes;
+	entry->bytes = malloc(bytes);
 	return entry->bytes
 		       ? 0
-		       : err_set(err, ERR_HOST, "out of memory for %llu bytes", (unsigned long long)size);
+		       : err_set(err, ERR_HOST, "out of memory for %llu bytes", (unsigned long long)bytes);
 }
 
 static int batch_begin(struct batch *batch, const struct kmem *kmem, size_t n, struct err *err)
@@ -308,7 +317,7 @@ int kmem_read_batch(const struct kmem *kmem, struct kmem_read *entries, size_t n
 		const struct kmem_resolved *where = &batch.ready[i].where;
 		rc = kmem_target_resolve(kmem, &entries[i].target, &batch.ready[i].where, err);
 		if (rc == 0 && entries[i].width == KMEM_NATURAL)
-			rc = natural_width(kmem, where, &entries[i], err);
+			rc = natural_width(where, &entries[i], err);
 		struct shape shape = {entries[i].width, entries[i].length, false};
 		if (rc == 0)
 			rc = shape_check(&shape, entries[i].bytes, err);
@@ -317,6 +326,7 @@ int kmem_read_batch(const struct kmem *kmem, struct kmem_read *entries, size_t n
 		if (rc < 0)
 			return err_at(err, "[%zu]", i), rc;
 		entries[i].type = where->type;
+		entries[i].btf = where->btf;
 		entries[i].pointers = where->pointers;
 		entries[i].bit_size = where->bit_size;
 	}

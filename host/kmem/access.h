@@ -44,7 +44,8 @@ struct kmem_read {
 	/* Set on success: */
 	gva_t address;  /* where it was */
 	uint64_t value; /* unless KMEM_BYTES; a bit field is shifted down */
-	uint32_t type;  /* BTF; or 0: unknown; with `pointers` as in struct kmem_resolved */
+	uint32_t type;  /* BTF; or 0: unknown; with `btf` and `pointers` as in struct kmem_resolved */
+	const struct kbtf *btf;
 	uint8_t pointers;
 	uint8_t bit_size; /* 0: no bit field */
 };
@@ -73,6 +74,11 @@ struct kmem_write {
 	bool swapped; /* KMEM_CAS: the value was the expected one (if not, nothing was written: no error) */
 	const char *warning; /* NULL, or a sentence on what the kernel will do to the value; static */
 };
+
+/* The width in which a value of its own type is read: *ret_width with *ret_bytes, its length.
+ * ERR_INVALID_ARGUMENT reason no-width: the type is not known. */
+int kmem_natural_width(const struct kmem_resolved *where, enum kmem_width *ret_width, uint64_t *ret_bytes,
+	struct err *err) must_check;
 
 int kmem_read_batch(const struct kmem *kmem, struct kmem_read *entries, size_t n, const struct freeze *frozen,
 	struct err *err) must_check;

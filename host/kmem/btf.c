@@ -14,29 +14,43 @@
 #define MEMBERS_MAX 100000u
 
 struct kbtf {
+	const struct kbtf *base; /* has the ids and strings before ours; or NULL */
 	const uint8_t *types, *strings;
 	uint32_t types_bytes, strings_bytes;
-	uint32_t n;   /* ids below n exist */
-	uint32_t *at; /* [n] offset in types; at[0] unused */
+	uint32_t first;        /* our first id: 1, or the base's n */
+	uint32_t first_string; /* offset of our first string: 0, or the base's end */
+	uint32_t n;            /* ids below n exist */
+	uint32_t *at;          /* [n - first] offset in types */
 };
+
+/* Whose a type is: a base has no base of its own. */
+static const struct kbtf *owner(const struct kbtf *btf, uint32_t type)
+{
+	return type < btf->first && btf->base ? btf->base : btf;
+}
 
 static struct btf_type type_get(const struct kbtf *btf, uint32_t type)
 {
 	struct btf_type t = {0};
 
+	btf = owner(btf, type);
 	if (type > 0 && type < btf->n)
-		memcpy(&t, btf->types + btf->at[type], sizeof(t));
+		memcpy(&t, btf->types + btf->at[type - btf->first], sizeof(t));
 	return t;
 }
 
 /* What follows the type's header: checked to lie inside for every type when the index was made. */
 static const uint8_t *type_extra(const struct kbtf *btf, uint32_t type)
 {
-	return btf->types + btf->at[type] + sizeof(struct btf_type);
+	btf = owner(btf, type);
+	return btf->types + btf->at[type - btf->first] + sizeof(struct btf_type);
 }
 
 static const char *string_at(const struct kbtf *btf, uint32_t offset)
 {
+	if (offset < btf->first_string && btf->base)
+		return string_at(btf->base, offset);
+	offset -= btf->first_string;
 	return offset < btf->strings_bytes ? (const char *)btf->strings + offset : "";
 }
 
@@ -83,7 +97,7 @@ static int64_t extra_bytes(const struct btf_type *t)
 /* One pass over the types; with `at` NULL only counts. */
 static int types_walk(const struct kbtf *btf, uint32_t *at, uint32_t *ret_n, struct err *err)
 {
-	uint32_t n = 1, offset = 0;
+	uint32_t n = btf->first, offset = 0;
 
 	while (offset < btf->types_bytes) {
 		struct btf_type t;
@@ -98,7 +112,7 @@ static int types_walk(const struct kbtf *btf, uint32_t *at, uint32_t *ret_n, str
 		if (!range_fits(offset + sizeof(t), (uint64_t)extra, btf->types_bytes))
 			return err_set(err, ERR_KERNEL_LAYOUT, "BTF ends within type %u", n);
 		if (at)
-			at[n] = offset;
+			at[n - btf->first] = offset;
 		n++;
 		offset += (uint32_t)(sizeof(t) + (uint64_t)extra);
 	}
@@ -107,6 +121,11 @@ static int types_walk(const struct kbtf *btf, uint32_t *at, uint32_t *ret_n, str
 }
 
 struct kbtf *kbtf_new(const uint8_t *bytes, uint64_t length, struct err *err)
+{
+	return kbtf_new_split(bytes, length, NULL, err);
+}
+
+struct kbtf *kbtf_new_split(const uint8_t *bytes, uint64_t length, const struct kbtf *base, struct err *err)
 {
 	_cleanup_(kbtf_free_p) struct kbtf *btf = calloc(1, sizeof(*btf));
 	struct btf_header h;
@@ -137,9 +156,13 @@ struct kbtf *kbtf_new(const uint8_t *bytes, uint64_t length, struct err *err)
 	btf->types_bytes = h.type_len;
 	btf->strings = bytes + h.hdr_len + h.str_off;
 	btf->strings_bytes = h.str_len;
+	assert(!base || !base->base);
+	btf->base = base;
+	btf->first = base ? base->n : 1;
+	btf->first_string = base ? base->strings_bytes : 0;
 	if (types_walk(btf, NULL, &btf->n, err) < 0)
 		return NULL;
-	btf->at = calloc(btf->n, sizeof(*btf->at));
+	btf->at = calloc(btf->n - btf->first + 1, sizeof(*btf->at));
 	if (!btf->at) {
 		(void)err_set(err, ERR_HOST, "out of memory for %u types", btf->n);
 		return NULL;
@@ -233,6 +256,7 @@ int kbtf_size(const struct kbtf *btf, uint32_t type, uint64_t *ret_bytes)
 		case BTF_KIND_ENUM:
 		case BTF_KIND_ENUM64:
 		case BTF_KIND_FLOAT:
+		case BTF_KIND_DATASEC:
 			bytes = t.size;
 			break;
 		case BTF_KIND_PTR:
@@ -374,7 +398,8 @@ static const char *type_text(const struct kbtf *btf, uint32_t type, char *buffer
 		[BTF_KIND_UNION] = "union ",
 		[BTF_KIND_ENUM] = "enum ",
 		[BTF_KIND_ENUM64] = "enum ",
-		[BTF_KIND_FWD] = "incomplete struct "};
+		[BTF_KIND_FWD] = "incomplete struct ",
+		[BTF_KIND_DATASEC] = "section "};
 	unsigned kind = kbtf_kind(btf, type);
 	const char *word = kind < ARRAY_SIZE(words) && words[kind] ? words[kind] : "";
 
@@ -408,6 +433,28 @@ static void place_set(
 	in->bit_offset = (uint8_t)(bits - bits / 8 / word * word * 8);
 }
 
+/* The variable of that name in a section of data. */
+static bool variable_search(const struct kbtf *btf, struct search *s, uint32_t section, struct kbtf_place *in)
+{
+	unsigned n = BTF_INFO_VLEN(type_get(btf, section).info);
+
+	for (unsigned i = 0; i < n; i++) {
+		struct btf_var_secinfo info;
+		memcpy(&info, type_extra(btf, section) + i * sizeof(info), sizeof(info));
+		struct btf_type var = type_get(btf, info.type);
+		const char *name = string_at(btf, var.name_off);
+		if (BTF_INFO_KIND(var.info) != BTF_KIND_VAR)
+			continue;
+		if (strlen(name) == s->length && memcmp(name, s->name, s->length) == 0) {
+			place_set(btf, in, var.type, (uint64_t)info.offset * 8, 0);
+			return true;
+		}
+		if (s->near)
+			suggest_offer(s->near, name, strlen(name));
+	}
+	return false;
+}
+
 int kbtf_member(
 	const struct kbtf *btf, struct kbtf_place *in, const char *name, size_t name_length, struct err *err)
 {
@@ -419,7 +466,7 @@ int kbtf_member(
 	uint64_t bits;
 	char text[256], what[96];
 
-	if (kind != BTF_KIND_STRUCT && kind != BTF_KIND_UNION) {
+	if (kind != BTF_KIND_STRUCT && kind != BTF_KIND_UNION && kind != BTF_KIND_DATASEC) {
 		(void)err_set(err, ERR_INVALID_ARGUMENT, "%s has no members, so no '%.*s'%s",
 			type_text(btf, type, what, sizeof(what)), (int)MIN_OF(name_length, 64), name,
 			kind == BTF_KIND_PTR ? "; follow the pointer with ->" : "");
@@ -427,7 +474,10 @@ int kbtf_member(
 		return -EINVAL;
 	}
 	suggest_init(&near, name, name_length);
-	if (name_length == 0 || !member_search(btf, &s, type, 0, 0, &m, &bits, &bit_size)) {
+	if (kind == BTF_KIND_DATASEC && name_length > 0 && variable_search(btf, &s, type, in))
+		return 0;
+	if (kind == BTF_KIND_DATASEC || name_length == 0 ||
+		!member_search(btf, &s, type, 0, 0, &m, &bits, &bit_size)) {
 		(void)err_set(err, ERR_NOT_FOUND, "%s has no member '%.*s' in this kernel%s",
 			type_text(btf, type, what, sizeof(what)), (int)MIN_OF(name_length, 64), name,
 			suggest_text(&near, text, sizeof(text)));

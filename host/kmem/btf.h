@@ -15,6 +15,10 @@ struct kbtf;
 
 /* bytes are borrowed and outlive the reader. ERR_KERNEL_LAYOUT names what is wrong with them. */
 struct kbtf *kbtf_new(const uint8_t *bytes, uint64_t length, struct err *err) must_check;
+/* Types that continue those of `base` (a module's after the kernel's), whose ids and strings they use: it is
+ * borrowed, outlives them, and has no base itself. NULL: as kbtf_new(). */
+struct kbtf *kbtf_new_split(
+	const uint8_t *bytes, uint64_t length, const struct kbtf *base, struct err *err) must_check;
 void kbtf_free(struct kbtf *btf);
 SCOPE_GUARD(struct kbtf *, kbtf_free, kbtf_free)
 
@@ -50,7 +54,8 @@ struct kbtf_place {
 	uint8_t bit_size;    /* 0: not a bit field */
 };
 
-/* One member of a struct or union, by name, through nameless ones. `in` is advanced. ERR_NOT_FOUND reason
+/* One member of a struct or union, by name, through nameless ones; or one variable of a section of data
+ * (BTF_KIND_DATASEC, as BPF's global data). `in` is advanced. ERR_NOT_FOUND reason
  * no-such-member with the nearest names; ERR_INVALID_ARGUMENT reason not-a-struct. */
 int kbtf_member(const struct kbtf *btf, struct kbtf_place *in, const char *name, size_t name_length,
 	struct err *err) must_check;

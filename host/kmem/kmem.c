@@ -3,6 +3,7 @@
 #include "host/kmem/kmem.h"
 
 #include "common/cpuset.h"
+#include "host/kmem/guest_btf.h"
 
 #include <errno.h>
 #include <string.h>
@@ -42,9 +43,10 @@ struct kmem {
 	struct kbtf *btf; /* NULL: see btf_err */
 	struct err btf_err;
 	const struct gmem *memory;
-	struct memo *memo;      /* locks for itself */
-	gva_t fact[FACT_COUNT]; /* 0: the kernel has no such symbol */
-	unsigned n_cpus;        /* CONFIG_NR_CPUS, as far as the symbols tell */
+	struct memo *memo;             /* locks for itself */
+	struct guest_btfs *guest_btfs; /* locks for itself */
+	gva_t fact[FACT_COUNT];        /* 0: the kernel has no such symbol */
+	unsigned n_cpus;               /* CONFIG_NR_CPUS, as far as the symbols tell */
 };
 
 struct kmem *kmem_new(const struct kmem_config *config, struct err *err)
@@ -57,7 +59,8 @@ struct kmem *kmem_new(const struct kmem_config *config, struct err *err)
 	}
 	kmem->memory = config->memory;
 	kmem->memo = memo_new();
-	if (!kmem->memo) {
+	kmem->guest_btfs = guest_btfs_new();
+	if (!kmem->memo || !kmem->guest_btfs) {
 		(void)err_set(err, ERR_HOST, "out of memory");
 		return NULL;
 	}
@@ -81,6 +84,7 @@ void kmem_free(struct kmem *kmem)
 {
 	if (!kmem)
 		return;
+	guest_btfs_free(kmem->guest_btfs);
 	kbtf_free(kmem->btf);
 	symbols_free(kmem->symbols);
 	memo_free(kmem->memo);
@@ -105,6 +109,11 @@ const struct gmem *kmem_memory(const struct kmem *kmem)
 struct memo *kmem_memo(const struct kmem *kmem)
 {
 	return kmem->memo;
+}
+
+struct guest_btfs *kmem_guest_btfs(const struct kmem *kmem)
+{
+	return kmem->guest_btfs;
 }
 
 int kmem_symbol(const struct kmem *kmem, const char *name, gva_t *ret_address, struct err *err)
@@ -236,15 +245,17 @@ int kmem_per_cpu(const struct kmem *kmem, gva_t variable, unsigned cpu, gva_t *r
 
 int kmem_online(const struct kmem *kmem, struct cpuset *ret_cpus, struct err *err)
 {
+	unsigned n = MIN_OF(kmem->n_cpus, CPUSET_MAX);
 	struct cpuset cpus = CPUSET_EMPTY;
 
-	for (unsigned cpu = 0; cpu < MIN_OF(kmem->n_cpus, CPUSET_MAX); cpu++) {
-		bool online = false;
-		int rc = mask_bit(kmem, FACT_ONLINE, cpu, &online, err);
+	for (unsigned first = 0; first < n; first += 64) {
+		uint64_t word;
+		int rc = fact_read(kmem, FACT_ONLINE, first / 8, &word, sizeof(word), err);
 		if (rc < 0)
 			return rc;
-		if (online)
-			cpuset_add(&cpus, cpu);
+		for (unsigned bit = 0; bit < 64 && word >> bit && first + bit < n; bit++)
+			if (word >> bit & 1)
+				cpuset_add(&cpus, first + bit);
 	}
 	*ret_cpus = cpus;
 	return 0;

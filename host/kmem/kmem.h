@@ -33,6 +33,8 @@ const struct kbtf *kmem_btf(const struct kmem *kmem, struct err *err);
 /* What lookups in this image gave before. */
 enum kmem_memo { KMEM_MEMO_SYMBOL = 1, KMEM_MEMO_FIELD, KMEM_MEMO_MEMBER, KMEM_MEMO_TYPE };
 struct memo *kmem_memo(const struct kmem *kmem);
+/* Types read from guest memory (guest_btf.h). */
+struct guest_btfs *kmem_guest_btfs(const struct kmem *kmem);
 /* symbols_find(), remembering. */
 int kmem_symbol(const struct kmem *kmem, const char *name, gva_t *ret_address, struct err *err) must_check;
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Parses and resolves in one pass from left to right. No state beyond a call, any thread. */
 #include "host/kmem/path.h"
+#include "host/kmem/bpf_map.h"
+#include "host/kmem/guest_btf.h"
 #include "host/kmem/suggest.h"
 #include "host/kmem/task.h"
 
@@ -9,17 +11,22 @@
 
 #define NAME_MAX_BYTES KALLSYMS_NAME_MAX
 #define STARS_MAX 4
+/* Members of a program's struct that are looked for in the kernel's. */
+#define VIEW_MEMBERS 16
 
 struct path {
 	const struct kmem *kmem;
 	const char *text, *p;
 	int star_cpu;
 	gva_t address;           /* of the value so far */
+	const struct kbtf *btf;  /* that the type is of; NULL as long as it has none */
 	struct kbtf_place place; /* its type; offset_bytes is folded into address at each step */
 	unsigned stars;          /* further pointer levels around place.type, from a cast */
 	bool typed;
 	gva_t task; /* the value is a part of this task; 0: of none */
 	bool identified;
+	struct kmem_route route; /* `hops` counts on beyond what has room */
+	gva_t hop;               /* where the last pointer led to, or the start */
 };
 
 static int fail(const struct path *path, const char *at, struct err *err, const char *what)
@@ -36,6 +43,12 @@ static int locate(const struct path *path, const char *at, int rc, struct err *e
 {
 	(void)err_wrap(err, "'%s' column %d", path->text, (int)(at - path->text) + 1);
 	return rc;
+}
+
+/* The types of the value so far, or the kernel's. */
+static const struct kbtf *types(const struct path *path, struct err *err)
+{
+	return path->btf ? path->btf : kmem_btf(path->kmem, err);
 }
 
 static bool is_name_start(char c)
@@ -101,8 +114,8 @@ static uint32_t type_remember(
 	if (memo_get(kmem_memo(kmem), KMEM_MEMO_TYPE, text, length, &type, sizeof(type)))
 		return type;
 	type = type_find(btf, text, length);
-	if (type)
-		memo_put(kmem_memo(kmem), KMEM_MEMO_TYPE, text, length, &type, sizeof(type));
+	/* That there is none is remembered, too. */
+	memo_put(kmem_memo(kmem), KMEM_MEMO_TYPE, text, length, &type, sizeof(type));
 	return type;
 }
 
@@ -129,7 +142,8 @@ static int member_remember(const struct kmem *kmem, const struct kbtf *btf, stru
 {
 	char key[MEMO_KEY_MAX];
 	int key_bytes = snprintf(key, sizeof(key), "%u.%.*s", place->type, (int)length, name), rc;
-	bool memo = (size_t)key_bytes < sizeof(key);
+	/* Ids of other BTFs mean other types. */
+	bool memo = (size_t)key_bytes < sizeof(key) && btf == kmem_btf(kmem, NULL);
 
 	if (memo &&
 		memo_get(kmem_memo(kmem), KMEM_MEMO_MEMBER, key, (size_t)key_bytes, place, sizeof(*place)))
@@ -194,6 +208,7 @@ static int type_set(struct path *path, const char *at, const char *text, size_t 
 	if (kbtf_size(btf, path->place.type, &path->place.size_bytes) < 0)
 		path->place.size_bytes = 0;
 	path->typed = true;
+	path->btf = btf;
 	return 0;
 }
 
@@ -210,15 +225,20 @@ static int cast_parse(struct path *path, struct err *err)
 	return type_set(path, open + 1, open + 1, (size_t)(close - open - 1), err);
 }
 
-/* "@3", "@*" behind a per-CPU symbol. */
-static int cpu_parse(struct path *path, const char *symbol, struct err *err)
+/* "@3", "@*" behind what there is one of for each CPU; `what` is its kind. */
+static int cpu_parse(struct path *path, const char *what, struct err *err)
 {
 	const char *at = path->p;
 	uint64_t cpu;
 	int rc;
 
-	if (*at != '@')
-		return fail(path, at, err, "this is a per-CPU variable: expected '@' and a CPU");
+	if (*at != '@') {
+		rc = err_set(err, ERR_INVALID_ARGUMENT,
+			"'%s' column %d: this is a per-CPU %s: expected '@' and a CPU", path->text,
+			(int)(at - path->text) + 1, what);
+		(void)err_reason(err, "syntax");
+		return rc;
+	}
 	path->p++;
 	if (*path->p == '*') {
 		if (path->star_cpu < 0)
@@ -230,11 +250,18 @@ static int cpu_parse(struct path *path, const char *symbol, struct err *err)
 		if (rc < 0)
 			return rc;
 	}
-	rc = kmem_per_cpu(path->kmem, path->address, (unsigned)MIN_OF(cpu, UINT32_MAX), &path->address, err);
-	if (rc < 0)
-		return locate(path, at + 1, rc, err);
-	if (path->typed)
-		return 0;
+	cpu = MIN_OF(cpu, INT32_MAX);
+	rc = kmem_per_cpu(path->kmem, path->address, (unsigned)cpu, &path->address, err);
+	path->route.cpu = (int)cpu;
+	return rc < 0 ? locate(path, at + 1, rc, err) : 0;
+}
+
+static int per_cpu_parse(struct path *path, const char *symbol, struct err *err)
+{
+	int rc = cpu_parse(path, "variable", err);
+
+	if (rc < 0 || path->typed)
+		return rc;
 	const struct kbtf *btf = kmem_btf(path->kmem, err);
 	if (!btf)
 		return -ENOTSUP;
@@ -242,10 +269,98 @@ static int cpu_parse(struct path *path, const char *symbol, struct err *err)
 	path->place.type = per_cpu_remember(path->kmem, btf, symbol);
 	if (path->place.type) {
 		path->typed = true;
+		path->btf = btf;
 		if (kbtf_size(btf, path->place.type, &path->place.size_bytes) < 0)
 			path->place.size_bytes = 0;
 	}
 	return 0;
+}
+
+/* What is in the parentheses behind the word `map`: a name in quotes, or an id. */
+static int map_find(struct path *path, struct kmem_map *ret_map, struct err *err)
+{
+	const char *at = path->p;
+	uint64_t id;
+	int rc;
+
+	if (*at != '"') {
+		if (*at < '0' || *at > '9')
+			return fail(path, at, err, "expected a BPF map's name in quotes, or its id");
+		rc = number(path, &id, err);
+		if (rc < 0)
+			return rc;
+		rc = kmem_map_by_id(path->kmem, (uint32_t)MIN_OF(id, UINT32_MAX), ret_map, err);
+		return rc < 0 ? locate(path, at, rc, err) : 0;
+	}
+	const char *close = strchr(at + 1, '"');
+	if (!close || close == at + 1)
+		return fail(path, at, err, close ? "expected a name" : "this quote is not closed");
+	path->p = close + 1;
+	rc = kmem_map_find(path->kmem, at + 1, (size_t)(close - at - 1), ret_map, err);
+	return rc < 0 ? locate(path, at, rc, err) : 0;
+}
+
+/* Gives the value the type that the map's own BTF has for it. */
+static int map_type(struct path *path, const char *at, const struct kmem_map *map, struct err *err)
+{
+	uint64_t size;
+	int rc;
+
+	path->place = (struct kbtf_place){.size_bytes = map->value_bytes};
+	if (map->value_type == 0)
+		return 0;
+	rc = kmem_guest_btf(path->kmem, map->btf, &path->btf, err);
+	if (rc < 0)
+		return locate(path, at, rc, err);
+	/* The kernel has checked this when the map was made. */
+	if (kbtf_size(path->btf, map->value_type, &size) < 0 || size > map->value_bytes) {
+		path->btf = NULL;
+		rc = err_set(err, ERR_KERNEL_LAYOUT,
+			"the type of the BPF map's value does not fit its %u bytes", map->value_bytes);
+		return locate(path, at, rc, err);
+	}
+	path->place = (struct kbtf_place){.type = map->value_type, .size_bytes = size};
+	path->typed = true;
+	return 0;
+}
+
+static int map_parse(struct path *path, const char *at, struct err *err)
+{
+	struct kmem_map map;
+	uint64_t key = 0;
+	int rc;
+
+	path->p++;
+	skip_spaces(path);
+	rc = map_find(path, &map, err);
+	skip_spaces(path);
+	if (rc == 0 && *path->p != ')')
+		rc = fail(path, path->p, err, "expected ')'");
+	if (rc < 0)
+		return rc;
+	const char *at_key = ++path->p;
+	if (*path->p == '[') {
+		path->p++;
+		rc = number(path, &key, err);
+		if (rc == 0 && *path->p != ']')
+			rc = fail(path, path->p, err, "expected ']'");
+		if (rc < 0)
+			return rc;
+		path->p++;
+	} else if (!kmem_map_is_array(&map) || map.max_entries != 1) {
+		return fail(path, at_key, err, "the map has many elements: expected '[', a key and ']'");
+	}
+	rc = kmem_map_element(path->kmem, &map, key, &path->address, err);
+	if (rc < 0)
+		return locate(path, at_key, rc, err);
+	if (kmem_map_is_per_cpu(&map))
+		rc = cpu_parse(path, "map", err);
+	else if (*path->p == '@')
+		rc = fail(path, path->p, err, "this map is not per CPU");
+	path->route.fixed = false;
+	if (rc == 0 && !path->typed)
+		rc = map_type(path, at, &map, err);
+	return rc;
 }
 
 /* "(PID)" or "(PID, start time in ns)" behind the word `task`. */
@@ -283,6 +398,7 @@ static int task_parse(struct path *path, const char *at, struct err *err)
 	if (rc < 0)
 		return locate(path, at, rc, err);
 	path->task = path->address;
+	path->route.fixed = false;
 	path->identified = kmem_task_is_identified(&id);
 	return type_set(path, at, "struct task_struct", strlen("struct task_struct"), err);
 }
@@ -303,16 +419,19 @@ static int symbol_parse(struct path *path, struct err *err)
 	path->p += length;
 	if (*path->p == '(' && strcmp(name, "task") == 0)
 		return task_parse(path, at, err);
+	if (*path->p == '(' && strcmp(name, "map") == 0)
+		return map_parse(path, at, err);
 	if (*path->p == '(') {
-		rc = err_set(err, ERR_UNSUPPORTED, "'%s' column %d: %s() in paths is not in this version",
-			path->text, (int)(at - path->text) + 1, name);
+		rc = err_set(err, ERR_UNSUPPORTED,
+			"'%s' column %d: there is no %s() in paths: task() and map() are", path->text,
+			(int)(at - path->text) + 1, name);
 		return rc;
 	}
 	rc = kmem_symbol(path->kmem, name, &path->address, err);
 	if (rc < 0)
 		return locate(path, at, rc, err);
 	if (kmem_is_per_cpu(path->kmem, path->address))
-		return cpu_parse(path, name, err);
+		return per_cpu_parse(path, name, err);
 	if (*path->p == '@')
 		return fail(path, path->p, err, "this symbol is not per CPU");
 	const char *known = kmem_known_type(name);
@@ -336,10 +455,48 @@ static int start_parse(struct path *path, struct err *err)
 	return number(path, &path->address.v, err);
 }
 
+/* Whether the kernel's struct has all of a program's members: then the program's is a view of it. */
+static bool is_view(const struct kbtf *btf, uint32_t type, const struct kbtf *own, uint32_t kernels)
+{
+	struct kbtf_place ours, theirs;
+	const char *name;
+
+	for (unsigned i = 0; i < VIEW_MEMBERS && kbtf_member_at(btf, type, i, &ours, &name); i++) {
+		theirs = (struct kbtf_place){.type = kernels};
+		if (*name && kbtf_member(own, &theirs, name, strlen(name), NULL) < 0)
+			return false;
+	}
+	return true;
+}
+
+/* Behind a pointer of a BPF map's: a program's view of a kernel struct ("task_struct", "rq___old") is laid
+ * out as the kernel's, whatever the program was built with. Returns the types to go on with. */
+static const struct kbtf *kernel_struct(struct path *path, const struct kbtf *btf)
+{
+	const struct kbtf *own = kmem_btf(path->kmem, NULL);
+	uint32_t target = kbtf_resolve(btf, path->place.type), found = 0;
+	unsigned kind = kbtf_kind(btf, target);
+	char text[96];
+
+	if (!own || btf == own || path->stars > 0 ||
+		(kind != BTF_KIND_STRUCT && kind != BTF_KIND_UNION && kind != BTF_KIND_FWD))
+		return btf;
+	const char *name = kbtf_name(btf, target), *flavour = strstr(name, "___");
+	int length = snprintf(text, sizeof(text), "%s %.*s", kind == BTF_KIND_UNION ? "union" : "struct",
+		flavour ? (int)(flavour - name) : (int)sizeof(text), name);
+	if ((size_t)length < sizeof(text))
+		found = type_remember(path->kmem, own, text, (size_t)length);
+	if (!found || !is_view(btf, target, own, found))
+		return btf;
+	path->place = (struct kbtf_place){.type = found};
+	path->btf = own;
+	return own;
+}
+
 /* The value so far is a pointer: goes where it points to. */
 static int follow(struct path *path, const char *at, struct err *err)
 {
-	const struct kbtf *btf = kmem_btf(path->kmem, err);
+	const struct kbtf *btf = types(path, err);
 	uint64_t to;
 	int rc;
 
@@ -350,6 +507,9 @@ static int follow(struct path *path, const char *at, struct err *err)
 			"what this points to is not known: give a type, (struct NAME *)symbol");
 	if (path->stars == 0 && kbtf_kind(btf, kbtf_resolve(btf, path->place.type)) != BTF_KIND_PTR)
 		return fail(path, at, err, "this is not a pointer");
+	if (path->route.hops < KMEM_HOPS_MAX)
+		path->route.offset[path->route.hops] = path->address.v - path->hop.v;
+	path->route.hops++;
 	rc = kmem_copy(path->kmem, path->address, &to, sizeof(to), err);
 	if (rc < 0)
 		return locate(path, at, rc, err);
@@ -359,12 +519,13 @@ static int follow(struct path *path, const char *at, struct err *err)
 		(void)err_reason(err, "null-pointer");
 		return rc;
 	}
-	path->address = GVA(to);
+	path->address = path->hop = GVA(to);
 	path->task = GVA(0);
 	if (path->stars > 0)
 		path->stars--;
 	else
 		path->place = (struct kbtf_place){.type = kbtf_target(btf, path->place.type, NULL)};
+	btf = kernel_struct(path, btf);
 	if (kbtf_size(btf, path->place.type, &path->place.size_bytes) < 0)
 		path->place.size_bytes = 0;
 	return 0;
@@ -372,7 +533,7 @@ static int follow(struct path *path, const char *at, struct err *err)
 
 static int member_parse(struct path *path, const char *at, struct err *err)
 {
-	const struct kbtf *btf = kmem_btf(path->kmem, err);
+	const struct kbtf *btf = types(path, err);
 	size_t length = name_length(path->p);
 	int rc;
 
@@ -397,7 +558,7 @@ static int member_parse(struct path *path, const char *at, struct err *err)
 
 static int index_parse(struct path *path, const char *at, struct err *err)
 {
-	const struct kbtf *btf = kmem_btf(path->kmem, err);
+	const struct kbtf *btf = types(path, err);
 	uint64_t index, offset;
 	int rc;
 
@@ -437,7 +598,17 @@ bool kmem_path_is_star(const char *text)
 int kmem_path_resolve(const struct kmem *kmem, const char *text, int star_cpu,
 	struct kmem_resolved *ret_resolved, struct err *err)
 {
-	struct path path = {.kmem = kmem, .text = text, .p = text, .star_cpu = star_cpu};
+	return kmem_path_route(kmem, text, star_cpu, ret_resolved, NULL, err);
+}
+
+int kmem_path_route(const struct kmem *kmem, const char *text, int star_cpu,
+	struct kmem_resolved *ret_resolved, struct kmem_route *ret_route, struct err *err)
+{
+	struct path path = {.kmem = kmem,
+		.text = text,
+		.p = text,
+		.star_cpu = star_cpu,
+		.route = {.fixed = true, .cpu = -1}};
 	int rc;
 
 	if (strlen(text) >= KMEM_PATH_MAX)
@@ -446,6 +617,7 @@ int kmem_path_resolve(const struct kmem *kmem, const char *text, int star_cpu,
 	rc = cast_parse(&path, err);
 	if (rc == 0)
 		rc = start_parse(&path, err);
+	path.route.start = path.hop = path.address;
 	while (rc == 0 && *path.p) {
 		const char *at = path.p;
 		if (*at == '.') {
@@ -471,14 +643,21 @@ int kmem_path_resolve(const struct kmem *kmem, const char *text, int star_cpu,
 		.address = path.address,
 		.way = KMEM_WAY_ANY,
 		.type = path.typed ? path.place.type : 0,
-		.size_bytes = path.stars > 0 ? 8
-			      : path.typed   ? path.place.size_bytes
-					     : 0,
+		.btf = path.typed ? path.btf : NULL,
+		/* That of an untyped value of a BPF map is known, too. */
+		.size_bytes = path.stars > 0 ? 8 : path.place.size_bytes,
 		.bit_offset = path.place.bit_offset,
 		.bit_size = path.place.bit_size,
 		.pointers = (uint8_t)path.stars,
 		.task = path.task,
 		.identified = path.identified,
 	};
+	if (ret_route) {
+		*ret_route = path.route;
+		if (path.route.hops > KMEM_HOPS_MAX)
+			ret_route->fixed = false;
+		else
+			ret_route->offset[path.route.hops] = path.address.v - path.hop.v;
+	}
 	return 0;
 }

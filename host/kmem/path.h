@@ -2,11 +2,15 @@
 /* The path language of specification 5.5: one expression, one place in kernel memory.
  *
  *   path    := [ '(' type ')' ] start { '.' name | '->' name | '[' number ']' }
- *   start   := symbol [ '@' ( cpu | '*' ) ] | address | 'task(' pid [ ',' start time in ns ] ')'
+ *   start   := symbol [ at ] | address | 'task(' pid [ ',' start time in ns ] ')'
+ *              | 'map(' ( '"' name '"' | id ) ')' [ '[' key ']' ] [ at ]
+ *   at      := '@' ( cpu | '*' )
  *   type    := [ 'struct' | 'union' | 'enum' ] name { '*' }
  *
  * An address needs a type, a symbol that is neither per-CPU nor well known needs one before members of it can
- * be named. Errors point at the column. */
+ * be named. Values of BPF maps have the types of their own BTF; behind their pointers, what is
+ * a view of a kernel struct is laid out as the kernel's. A key is a number; a map of one element needs none.
+ * Errors point at the column. */
 #ifndef HOST_KMEM_PATH_H
 #define HOST_KMEM_PATH_H
 
@@ -24,5 +28,8 @@ int kmem_path_check(const char *text, bool star_allowed, struct err *err) must_c
  * symbols_find(), kbtf_member() and kmem_per_cpu(). Any thread; the guest may run. */
 int kmem_path_resolve(const struct kmem *kmem, const char *text, int star_cpu,
 	struct kmem_resolved *ret_resolved, struct err *err) must_check;
+/* The same, with the way there; ret_route may be NULL. */
+int kmem_path_route(const struct kmem *kmem, const char *text, int star_cpu,
+	struct kmem_resolved *ret_resolved, struct kmem_route *ret_route, struct err *err) must_check;
 
 #endif

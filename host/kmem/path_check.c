@@ -69,15 +69,33 @@ static int call(struct scan *scan)
 	return 0;
 }
 
+static int element(struct scan *scan)
+{
+	scan->p++;
+	int rc = number(scan);
+	if (rc == 0 && *scan->p != ']')
+		rc = fail(scan, "expected ']'");
+	scan->p += rc == 0;
+	return rc;
+}
+
 static int start(struct scan *scan, bool star_allowed)
 {
 	int rc;
 
 	if (is_digit(*scan->p))
 		return number(scan);
+	const char *word = scan->p;
 	rc = name(scan, "expected a symbol or an address");
-	if (rc == 0 && *scan->p == '(')
-		return call(scan);
+	if (rc == 0 && *scan->p == '(') {
+		bool is_map = scan->p - word == 3 && strncmp(word, "map", 3) == 0;
+		rc = call(scan);
+		/* A key belongs to the start: a CPU may follow it. */
+		if (rc == 0 && is_map && *scan->p == '[')
+			rc = element(scan);
+		if (!is_map)
+			return rc;
+	}
 	if (rc < 0 || *scan->p != '@')
 		return rc;
 	scan->p++;
@@ -91,14 +109,8 @@ static int start(struct scan *scan, bool star_allowed)
 
 static int step(struct scan *scan)
 {
-	if (*scan->p == '[') {
-		scan->p++;
-		int rc = number(scan);
-		if (rc == 0 && *scan->p != ']')
-			rc = fail(scan, "expected ']'");
-		scan->p += rc == 0;
-		return rc;
-	}
+	if (*scan->p == '[')
+		return element(scan);
 	if (*scan->p == '.')
 		scan->p++;
 	else if (scan->p[0] == '-' && scan->p[1] == '>')

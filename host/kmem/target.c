@@ -123,6 +123,7 @@ static int per_cpu_resolve(
 		return rc;
 	r->address.v += field.place.offset_bytes;
 	r->type = field.place.type;
+	r->btf = kmem_btf(kmem, NULL);
 	r->size_bytes = field.place.size_bytes;
 	r->bit_offset = field.place.bit_offset;
 	r->bit_size = field.place.bit_size;
@@ -143,6 +144,7 @@ static int task_resolve(
 		return rc;
 	r->address = GVA(r->task.v + place.offset_bytes);
 	r->type = place.type;
+	r->btf = kmem_btf(kmem, NULL);
 	r->size_bytes = place.size_bytes;
 	r->bit_offset = place.bit_offset;
 	r->bit_size = place.bit_size;
@@ -152,6 +154,12 @@ static int task_resolve(
 
 int kmem_target_resolve(const struct kmem *kmem, const struct kmem_target *target,
 	struct kmem_resolved *ret_resolved, struct err *err)
+{
+	return kmem_target_route(kmem, target, ret_resolved, NULL, err);
+}
+
+int kmem_target_route(const struct kmem *kmem, const struct kmem_target *target,
+	struct kmem_resolved *ret_resolved, struct kmem_route *ret_route, struct err *err)
 {
 	struct kmem_resolved r = {.address = GVA(target->address), .way = KMEM_WAY_ANY};
 	int rc = 0;
@@ -176,33 +184,64 @@ int kmem_target_resolve(const struct kmem *kmem, const struct kmem_target *targe
 		rc = task_resolve(kmem, target, &r, err);
 		break;
 	case KMEM_PATH:
-		return kmem_path_resolve(kmem, target->field ? target->field : "",
-			target->every_cpu ? (int)target->cpu : -1, ret_resolved, err);
+		return kmem_path_route(kmem, target->field ? target->field : "",
+			target->every_cpu ? (int)target->cpu : -1, ret_resolved, ret_route, err);
 	default:
 		return err_set(
 			err, ERR_INVALID_ARGUMENT, "target has the unknown form %d", (int)target->form);
 	}
-	if (rc == 0)
-		*ret_resolved = r;
-	return rc;
+	if (rc < 0)
+		return rc;
+	*ret_resolved = r;
+	if (ret_route)
+		*ret_route = (struct kmem_route){
+			.fixed = target->form != KMEM_TASK_FIELD,
+			.start = r.address,
+			.cpu = target->form == KMEM_PER_CPU_FIELD ? (int)target->cpu : -1,
+		};
+	return 0;
 }
 
-int kmem_copy(const struct kmem *kmem, gva_t at, void *bytes, uint64_t length, struct err *err)
+void kmem_copy_host(void *ret_bytes, const uint8_t *host, uint64_t length)
 {
-	struct kmem_range_iter iter = {kmem, KMEM_WAY_ANY, at, length};
+	uint8_t *to = ret_bytes;
+
+	/* A racing guest does not tear what is read whole. */
+	if (length <= 8 && (length & (length - 1)) == 0 && ((uintptr_t)host & (length - 1)) == 0) {
+		switch (length) {
+		case 1:
+			*to = __atomic_load_n(host, __ATOMIC_RELAXED);
+			return;
+		case 2:
+			memcpy(to, &(uint16_t){__atomic_load_n((const uint16_t *)host, __ATOMIC_RELAXED)}, 2);
+			return;
+		case 4:
+			memcpy(to, &(uint32_t){__atomic_load_n((const uint32_t *)host, __ATOMIC_RELAXED)}, 4);
+			return;
+		default:
+			memcpy(to, &(uint64_t){__atomic_load_n((const uint64_t *)host, __ATOMIC_RELAXED)}, 8);
+			return;
+		}
+	}
+	memcpy(to, host, length);
+}
+
+int kmem_copy_by(
+	const struct kmem *kmem, enum kmem_way way, gva_t at, void *bytes, uint64_t length, struct err *err)
+{
+	struct kmem_range_iter iter = {kmem, way, at, length};
 	struct kmem_span span;
 	uint8_t *to = bytes;
 	int rc;
 
 	while ((rc = kmem_range_next(&iter, &span, err)) > 0) {
-		/* An aligned word is read whole, so that a racing guest does not tear a pointer. */
-		if (span.length == 8 && ((uintptr_t)span.host & 7) == 0) {
-			uint64_t value = __atomic_load_n((uint64_t *)span.host, __ATOMIC_RELAXED);
-			memcpy(to, &value, 8);
-		} else {
-			memcpy(to, span.host, span.length);
-		}
+		kmem_copy_host(to, span.host, span.length);
 		to += span.length;
 	}
 	return rc;
+}
+
+int kmem_copy(const struct kmem *kmem, gva_t at, void *bytes, uint64_t length, struct err *err)
+{
+	return kmem_copy_by(kmem, KMEM_WAY_ANY, at, bytes, length, err);
 }

@@ -1,62 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Tasks by PID. No state, any thread. Everything read is the guest's word: pointers are translated and
- * checked at each step, and the tree's depth is bounded by its shifts, which must fall. */
+ * checked at each step. */
 #include "host/kmem/task.h"
+#include "host/kmem/idr.h"
 
 #include <errno.h>
 #include <string.h>
 
-/* include/linux/xarray.h: an entry that is a node has the low bits 10 and is beyond the special values. */
-#define NODE_TAG_MASK 3u
-#define NODE_TAG 2u
-#define NODE_MIN 4096u
 /* include/linux/sched.h */
 #define TASK_DEAD 0x80u
 /* init/init_task.c: PIDTYPE_PID comes first. */
 #define LINKS "pid_links[0]"
-
-int kmem_struct_member(const struct kmem *kmem, const char *of, const char *path,
-	struct kbtf_place *ret_place, struct err *err)
-{
-	const struct kbtf *btf = kmem_btf(kmem, err);
-	char key[MEMO_KEY_MAX];
-	int length = snprintf(key, sizeof(key), "%s:%s", of, path), rc;
-	bool memo = length > 0 && (size_t)length < sizeof(key);
-	uint32_t type;
-
-	if (memo && memo_get(kmem_memo(kmem), KMEM_MEMO_FIELD, key, (size_t)length, ret_place,
-			    sizeof(*ret_place)))
-		return 0;
-	if (!btf)
-		return -ENOTSUP;
-	type = kbtf_find(btf, BTF_KIND_STRUCT, of);
-	if (!type)
-		return err_set(err, ERR_KERNEL_LAYOUT, "the kernel's BTF has no struct %s", of);
-	rc = kbtf_path(btf, type, path, ret_place, err);
-	if (rc == 0 && memo)
-		memo_put(
-			kmem_memo(kmem), KMEM_MEMO_FIELD, key, (size_t)length, ret_place, sizeof(*ret_place));
-	return rc;
-}
-
-/* Reads the member of a struct at `at`: up to 8 bytes. */
-static int member_read(const struct kmem *kmem, gva_t at, const char *of, const char *path,
-	uint64_t *ret_value, struct err *err)
-{
-	struct kbtf_place place;
-	uint64_t value = 0;
-	int rc = kmem_struct_member(kmem, of, path, &place, err);
-
-	if (rc < 0)
-		return rc;
-	if (place.size_bytes == 0 || place.size_bytes > sizeof(value) || place.bit_size > 0)
-		return err_set(err, ERR_KERNEL_LAYOUT, "%s.%s has %llu bytes", of, path,
-			(unsigned long long)place.size_bytes);
-	rc = kmem_copy(kmem, GVA(at.v + place.offset_bytes), &value, place.size_bytes, err);
-	if (rc == 0)
-		*ret_value = value;
-	return rc;
-}
 
 static bool has_member(const struct kmem *kmem, const char *of, const char *path)
 {
@@ -73,50 +27,6 @@ static int no_task(uint32_t pid, struct err *err)
 	return rc;
 }
 
-/* What the table of PIDs has at `index`; 0: nothing. */
-static int idr_find(const struct kmem *kmem, gva_t ns, uint64_t pid, uint64_t *ret_entry, struct err *err)
-{
-	uint64_t entry, base, index, shift, last_shift = 64;
-	struct kbtf_place slots;
-	uint32_t n_slots;
-	int rc = member_read(kmem, ns, "pid_namespace", "idr.idr_rt.xa_head", &entry, err);
-
-	if (rc == 0)
-		rc = member_read(kmem, ns, "pid_namespace", "idr.idr_base", &base, err);
-	if (rc == 0)
-		rc = kmem_struct_member(kmem, "xa_node", "slots", &slots, err);
-	if (rc < 0)
-		return rc;
-	(void)kbtf_target(kmem_btf(kmem, NULL), slots.type, &n_slots);
-	if (n_slots == 0 || (n_slots & (n_slots - 1)))
-		return err_set(err, ERR_KERNEL_LAYOUT, "a node of a radix tree has %u slots", n_slots);
-	*ret_entry = 0;
-	if (pid < base)
-		return 0;
-	index = pid - base;
-	while ((entry & NODE_TAG_MASK) == NODE_TAG && entry > NODE_MIN) {
-		gva_t node = GVA(entry - NODE_TAG);
-		rc = member_read(kmem, node, "xa_node", "shift", &shift, err);
-		if (rc < 0)
-			return rc;
-		/* A tree that does not get smaller is none; a loop would end here. */
-		if (shift >= last_shift)
-			return err_set(err, ERR_UNMAPPED, "the kernel's table of PIDs is damaged at 0x%llx",
-				(unsigned long long)node.v);
-		if (last_shift == 64 && index >> shift >= n_slots)
-			return 0;
-		uint64_t slot = index >> shift & (n_slots - 1);
-		rc = kmem_copy(kmem, GVA(node.v + slots.offset_bytes + slot * 8), &entry, sizeof(entry), err);
-		if (rc < 0)
-			return rc;
-		last_shift = shift;
-	}
-	if (last_shift == 64 ? index != 0 : last_shift != 0)
-		return 0;
-	*ret_entry = entry & NODE_TAG_MASK ? 0 : entry;
-	return 0;
-}
-
 bool kmem_task_is_identified(const struct kmem_task_id *id)
 {
 	return id->start_time_ns != 0 || id->pidfs_inode != 0;
@@ -129,7 +39,7 @@ static int identity_check(
 	int rc = 0;
 
 	if (id->pidfs_inode) {
-		rc = member_read(kmem, pid, "pid", "ino", &inode, err);
+		rc = kmem_member_read(kmem, pid, "pid", "ino", &inode, err);
 		if (rc < 0)
 			return rc;
 		if (inode != id->pidfs_inode) {
@@ -142,10 +52,10 @@ static int identity_check(
 	}
 	if (!id->start_time_ns)
 		return 0;
-	rc = member_read(kmem, task, "task_struct", "start_time", &start, err);
+	rc = kmem_member_read(kmem, task, "task_struct", "start_time", &start, err);
 	/* real_start_time until cf25e24db61c. */
 	if (rc == 0)
-		rc = member_read(kmem, task, "task_struct", "start_boottime", &boot, err);
+		rc = kmem_member_read(kmem, task, "task_struct", "start_boottime", &boot, err);
 	if (rc < 0)
 		return rc;
 	uint64_t apart = boot > id->start_time_ns ? boot - id->start_time_ns : id->start_time_ns - boot;
@@ -160,21 +70,22 @@ static int identity_check(
 
 int kmem_task_find(const struct kmem *kmem, const struct kmem_task_id *id, gva_t *ret_task, struct err *err)
 {
-	uint64_t entry = 0, first, pid;
-	struct kbtf_place link;
-	gva_t ns;
+	struct kbtf_place link, idr;
+	uint64_t first, pid;
+	gva_t ns, entry;
 	int rc;
 
 	if (id->pid == 0 || id->pid > INT32_MAX)
 		return err_set(err, ERR_INVALID_ARGUMENT, "%u is no PID", id->pid);
 	rc = kmem_symbol(kmem, "init_pid_ns", &ns, err);
 	if (rc == 0)
-		rc = idr_find(kmem, ns, id->pid, &entry, err);
+		rc = kmem_struct_member(kmem, "pid_namespace", "idr", &idr, err);
 	if (rc < 0)
 		return rc;
-	if (entry == 0)
-		return no_task(id->pid, err);
-	rc = member_read(kmem, GVA(entry), "pid", "tasks[0].first", &first, err);
+	rc = kmem_idr_find(kmem, GVA(ns.v + idr.offset_bytes), id->pid, &entry, err);
+	if (rc <= 0)
+		return rc < 0 ? rc : no_task(id->pid, err);
+	rc = kmem_member_read(kmem, entry, "pid", "tasks[0].first", &first, err);
 	if (rc == 0)
 		rc = kmem_struct_member(kmem, "task_struct", LINKS, &link, err);
 	if (rc < 0)
@@ -183,12 +94,12 @@ int kmem_task_find(const struct kmem *kmem, const struct kmem_task_id *id, gva_t
 	if (first == 0)
 		return no_task(id->pid, err);
 	gva_t task = GVA(first - link.offset_bytes);
-	rc = member_read(kmem, task, "task_struct", "pid", &pid, err);
+	rc = kmem_member_read(kmem, task, "task_struct", "pid", &pid, err);
 	if (rc < 0)
 		return rc;
 	if (pid != id->pid)
 		return no_task(id->pid, err);
-	rc = identity_check(kmem, id, GVA(entry), task, err);
+	rc = identity_check(kmem, id, entry, task, err);
 	if (rc == 0)
 		*ret_task = task;
 	return rc;
@@ -206,10 +117,10 @@ static int queue_check(const struct kmem *kmem, gva_t task, struct err *err)
 {
 	uint64_t on_rq, on_cpu = 0, dsq, next;
 	struct kbtf_place node;
-	int rc = member_read(kmem, task, "task_struct", "on_rq", &on_rq, err);
+	int rc = kmem_member_read(kmem, task, "task_struct", "on_rq", &on_rq, err);
 
 	if (rc == 0 && has_member(kmem, "task_struct", "on_cpu"))
-		rc = member_read(kmem, task, "task_struct", "on_cpu", &on_cpu, err);
+		rc = kmem_member_read(kmem, task, "task_struct", "on_cpu", &on_cpu, err);
 	if (rc < 0)
 		return rc;
 	if (on_rq != 0 || on_cpu != 0)
@@ -219,7 +130,7 @@ static int queue_check(const struct kmem *kmem, gva_t task, struct err *err)
 			"or with force");
 	if (!has_member(kmem, "task_struct", "scx.dsq"))
 		return 0;
-	rc = member_read(kmem, task, "task_struct", "scx.dsq", &dsq, err);
+	rc = kmem_member_read(kmem, task, "task_struct", "scx.dsq", &dsq, err);
 	if (rc < 0)
 		return rc;
 	if (dsq != 0)
@@ -249,7 +160,7 @@ static int class_check(const struct kmem *kmem, const struct kmem_task_write *wr
 		return 0;
 	rc = kmem_symbol(kmem, "ext_sched_class", &ext, err);
 	if (rc == 0)
-		rc = member_read(kmem, write->task, "task_struct", "sched_class", &class, err);
+		rc = kmem_member_read(kmem, write->task, "task_struct", "sched_class", &class, err);
 	if (rc == 0 && class != ext.v)
 		rc = refuse(err, "task-class",
 			"the task is not of the ext class, so its scx members mean nothing; attach a "
@@ -278,9 +189,9 @@ int kmem_task_check_write(const struct kmem *kmem, const struct kmem_task_write 
 		(void)err_reason(err, "task-hot");
 		return rc;
 	}
-	rc = member_read(kmem, write->task, "task_struct", "__state", &state, err);
+	rc = kmem_member_read(kmem, write->task, "task_struct", "__state", &state, err);
 	if (rc == 0)
-		rc = member_read(kmem, write->task, "task_struct", "exit_state", &exit_state, err);
+		rc = kmem_member_read(kmem, write->task, "task_struct", "exit_state", &exit_state, err);
 	if (rc < 0)
 		return rc;
 	if (exit_state != 0 || (state & TASK_DEAD))

@@ -4,7 +4,7 @@
 #ifndef HOST_KMEM_TASK_H
 #define HOST_KMEM_TASK_H
 
-#include "host/kmem/target.h"
+#include "host/kmem/member.h"
 
 /* /proc/PID/stat counts the start time in ticks of USER_HZ. */
 #define KMEM_TASK_TICK_NS UINT64_C(10000000)
@@ -28,10 +28,5 @@ struct kmem_task_write {
  * another class). */
 int kmem_task_check_write(const struct kmem *kmem, const struct kmem_task_write *write,
 	const char **ret_warning, struct err *err) must_check;
-
-/* A member of a struct by path ("scx.dsq_vtime", "" is the struct itself), remembering. As kbtf_path(), and
- * ERR_KERNEL_LAYOUT: no such struct. */
-int kmem_struct_member(const struct kmem *kmem, const char *of, const char *path,
-	struct kbtf_place *ret_place, struct err *err) must_check;
 
 #endif

@@ -82,6 +82,32 @@ static uint8_t *host_piece(const struct gmem *memory, gpa_t gpa, uint64_t *lengt
 	return NULL;
 }
 
+/* Part of the direct map; its size to *ret_bytes. The map is as long as memory reaches: what is beyond is
+ * nobody's RAM. */
+static bool in_direct_map(const struct kmem *kmem, gva_t page_offset, gva_t at, uint64_t *ret_bytes)
+{
+	const struct gmem *memory = kmem_memory(kmem);
+	unsigned n = memory->n_regions;
+
+	*ret_bytes = n ? memory->region[n - 1].start.v + memory->region[n - 1].size_bytes : 0;
+	return at.v >= page_offset.v && at.v - page_offset.v < *ret_bytes;
+}
+
+bool kmem_is_unmoving(const struct kmem *kmem, enum kmem_way way, gva_t at)
+{
+	gva_t page_offset;
+	uint64_t left;
+	gpa_t gpa;
+
+	if (way == KMEM_WAY_PHYS)
+		return true;
+	if (way == KMEM_WAY_WALK)
+		return false;
+	if (way == KMEM_WAY_ANY && kimage_gpa(kmem_image(kmem), at, &gpa, &left))
+		return true;
+	return kmem_page_offset(kmem, &page_offset, NULL) == 0 && in_direct_map(kmem, page_offset, at, &left);
+}
+
 static int gpa_find(const struct kmem_range_iter *iter, gpa_t *ret_gpa, uint64_t *ret_left, struct err *err)
 {
 	struct page_hit hit;
@@ -101,11 +127,8 @@ static int gpa_find(const struct kmem_range_iter *iter, gpa_t *ret_gpa, uint64_t
 		rc = kmem_page_offset(iter->kmem, &page_offset, err);
 		if (rc < 0)
 			return rc;
-		/* The map is as long as memory reaches: what is beyond is nobody's RAM. */
-		const struct gmem *memory = kmem_memory(iter->kmem);
-		unsigned n = memory->n_regions;
-		uint64_t end = n ? memory->region[n - 1].start.v + memory->region[n - 1].size_bytes : 0;
-		if (iter->at.v >= page_offset.v && iter->at.v - page_offset.v < end) {
+		uint64_t end;
+		if (in_direct_map(iter->kmem, page_offset, iter->at, &end)) {
 			*ret_gpa = GPA(iter->at.v - page_offset.v);
 			*ret_left = end - ret_gpa->v;
 			return 0;

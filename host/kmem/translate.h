@@ -32,6 +32,10 @@ struct kmem_range_iter {
  * ended, or that the page lies beyond RAM. */
 int kmem_range_next(struct kmem_range_iter *iter, struct kmem_span *ret_span, struct err *err) must_check;
 
+/* Whether what is there stays at the same place of guest memory as long as the kernel runs: its image and the
+ * direct map do, what page tables map may be mapped anew. */
+bool kmem_is_unmoving(const struct kmem *kmem, enum kmem_way way, gva_t at);
+
 /* What a page walk ended at. */
 struct page_hit {
 	gpa_t gpa;           /* of the address itself, not of its page */

@@ -2,52 +2,21 @@
 /* Tasks by PID: a table of PIDs and tasks made by hand in the layout of real kernels, and damage to it. */
 #include "host/kmem/access.h"
 #include "host/kmem/task.h"
-#include "tests/unit/kmem/real.h"
+#include "tests/unit/kmem/loaded.h"
 
 #include <errno.h>
-#include <sys/mman.h>
 
-#define MEMORY_BYTES (UINT64_C(1) << 30)
-#define PAGE_OFFSET UINT64_C(0xffff888000000000)
 /* Guest-physical places of what the tests make, above the image. */
 #define NODES UINT64_C(0x20000000)
 #define PIDS UINT64_C(0x21000000)
 #define TASKS UINT64_C(0x22000000)
 
-static struct gmem memory;
-static struct kmem *kmem;
 static int token;
 #define FROZEN ((const struct freeze *)&token)
 
-static void put(uint64_t gpa, const void *bytes, uint64_t length)
-{
-	memcpy(memory.region[0].host + gpa, bytes, length);
-}
-
-/* Sets a member of a struct at that guest-physical place. */
-static void set(uint64_t gpa, const char *of, const char *path, uint64_t value)
-{
-	struct err err = ERR_INIT;
-	struct kbtf_place place;
-	cr_assert_eq(kmem_struct_member(kmem, of, path, &place, &err), 0, "%s.%s: %s", of, path, err.message);
-	put(gpa + place.offset_bytes, &value, MIN_OF(place.size_bytes, 8));
-}
-
-static uint64_t offset_of(const char *of, const char *path)
-{
-	struct kbtf_place place;
-	cr_assert_eq(kmem_struct_member(kmem, of, path, &place, NULL), 0);
-	return place.offset_bytes;
-}
-
 static uint64_t ns_gpa(void)
 {
-	gva_t at;
-	gpa_t gpa;
-	uint64_t left;
-	cr_assert_eq(kmem_symbol(kmem, "init_pid_ns", &at, NULL), 0);
-	cr_assert(kimage_gpa(kmem_image(kmem), at, &gpa, &left));
-	return gpa.v;
+	return symbol_gpa("init_pid_ns");
 }
 
 #define NODE(i) (NODES + (i)*0x1000)
@@ -99,47 +68,9 @@ static void tree(void)
 	set(ns_gpa(), "pid_namespace", "idr.idr_base", 0);
 }
 
-static void kernel_begin(const struct kernel_image *image)
-{
-	struct err err = ERR_INIT;
-	struct kmem_config config = {image->elf, image->elf_bytes, &memory};
-	uint8_t *host = mmap(NULL, MEMORY_BYTES, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	cr_assert(host != MAP_FAILED);
-	memory = (struct gmem){.n_regions = 1, .total_bytes = MEMORY_BYTES};
-	memory.region[0] = (struct gmem_region){GPA(0), MEMORY_BYTES, host, 0};
-	kmem = kmem_new(&config, &err);
-	cr_assert_not_null(kmem, "%s", err.message);
-	const struct kimage *k = kmem_image(kmem);
-	gpa_t gpa;
-	uint64_t left;
-	/* What the loader and early boot do, as far as access looks at it. */
-	cr_assert(kimage_gpa(k, k->build_note.vaddr, &gpa, &left));
-	put(gpa.v, k->build_id, k->build_id_length);
-	uint64_t base = PAGE_OFFSET;
-	gva_t at;
-	cr_assert_eq(kmem_symbol(kmem, "page_offset_base", &at, NULL), 0);
-	cr_assert(kimage_gpa(k, at, &gpa, &left));
-	put(gpa.v, &base, 8);
-	tree();
-}
-
-static void kernel_end(void)
-{
-	kmem_free(kmem);
-	munmap(memory.region[0].host, MEMORY_BYTES);
-}
-
 static void with_kernels(void (*check)(void))
 {
-	struct real_kernels real;
-	real_kernels_load(&real);
-	for (unsigned i = 0; i < real.n; i++) {
-		kernel_begin(real.image[i]);
-		check();
-		kernel_end();
-	}
-	real_kernels_free(&real);
+	with_loaded_kernels(tree, check);
 }
 
 static int find(struct kmem_task_id id, gva_t *ret, struct err *err)

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* BPF maps and their elements. No state, any thread. */
+#include "host/kmem/bpf_map.h"
+#include "host/kmem/idr.h"
+#include "host/kmem/member.h"
+#include "host/kmem/suggest.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/bpf.h>
+#include <string.h>
+
+/* Ids listed when a name is not one map's alone. */
+#define AMBIGUOUS_LIST 8
+/* include/linux/list_nulls.h: the end of a list is an odd number. */
+#define NULLS_END 1u
+
+static int map_read(const struct kmem *kmem, gva_t at, struct kmem_map *ret, struct err *err)
+{
+	static const struct {
+		const char *member;
+		size_t offset;
+	} numbers[] = {
+		{"id", offsetof(struct kmem_map, id)},
+		{"map_type", offsetof(struct kmem_map, kind)},
+		{"key_size", offsetof(struct kmem_map, key_bytes)},
+		{"value_size", offsetof(struct kmem_map, value_bytes)},
+		{"max_entries", offsetof(struct kmem_map, max_entries)},
+		{"btf_value_type_id", offsetof(struct kmem_map, value_type)},
+	};
+	struct kbtf_place name;
+	int rc;
+
+	*ret = (struct kmem_map){.at = at};
+	for (unsigned i = 0; i < ARRAY_SIZE(numbers); i++) {
+		uint64_t value;
+		rc = kmem_member_read(kmem, at, "bpf_map", numbers[i].member, &value, err);
+		if (rc < 0)
+			return rc;
+		memcpy((char *)ret + numbers[i].offset, &(uint32_t){(uint32_t)value}, sizeof(uint32_t));
+	}
+	rc = kmem_member_read(kmem, at, "bpf_map", "btf", &ret->btf.v, err);
+	if (rc == 0)
+		rc = kmem_struct_member(kmem, "bpf_map", "name", &name, err);
+	if (rc == 0)
+		rc = kmem_copy(kmem, GVA(at.v + name.offset_bytes), ret->name,
+			MIN_OF(name.size_bytes, sizeof(ret->name)), err);
+	ret->name[sizeof(ret->name) - 1] = '\0';
+	for (char *c = ret->name; *c; c++)
+		if (*c < ' ' || *c > '~')
+			*c = '?';
+	if (ret->btf.v == 0)
+		ret->value_type = 0;
+	return rc;
+}
+
+int kmem_map_next(
+	const struct kmem *kmem, uint64_t *id, unsigned *budget, struct kmem_map *ret_map, struct err *err)
+{
+	gva_t table, at;
+	int rc = kmem_symbol(kmem, "map_idr", &table, err);
+
+	if (rc == 0)
+		rc = kmem_idr_next(kmem, table, id, budget, &at, err);
+	if (rc <= 0)
+		return rc;
+	rc = map_read(kmem, at, ret_map, err);
+	return rc < 0 ? rc : 1;
+}
+
+static int no_map(struct err *err)
+{
+	(void)err_reason(err, "no-such-map");
+	return -ENOENT;
+}
+
+int kmem_map_by_id(const struct kmem *kmem, uint32_t id, struct kmem_map *ret_map, struct err *err)
+{
+	gva_t table, at;
+	int rc = kmem_symbol(kmem, "map_idr", &table, err);
+
+	if (rc == 0)
+		rc = kmem_idr_find(kmem, table, id, &at, err);
+	if (rc < 0)
+		return rc;
+	if (rc == 0) {
+		(void)err_set(err, ERR_NOT_FOUND, "no BPF map has the id %" PRIu32, id);
+		return no_map(err);
+	}
+	return map_read(kmem, at, ret_map, err);
+}
+
+int kmem_map_find(
+	const struct kmem *kmem, const char *name, size_t length, struct kmem_map *ret_map, struct err *err)
+{
+	unsigned budget = KMEM_IDR_NODES_MAX, found = 0, listed = 0;
+	char ids[AMBIGUOUS_LIST * 12] = "", text[256];
+	struct kmem_map map;
+	struct suggest near;
+	uint64_t id = 0;
+	int rc;
+
+	suggest_init(&near, name, length);
+	for (; (rc = kmem_map_next(kmem, &id, &budget, &map, err)) > 0; id++) {
+		size_t used = strlen(ids);
+		if (err)
+			suggest_offer(&near, map.name, strlen(map.name));
+		if (strlen(map.name) != length || memcmp(map.name, name, length) != 0)
+			continue;
+		if (found++ == 0)
+			*ret_map = map;
+		if (listed++ < AMBIGUOUS_LIST)
+			snprintf(ids + used, sizeof(ids) - used, "%s%" PRIu32, used ? ", " : "", map.id);
+	}
+	if (rc < 0)
+		return rc;
+	if (found > 1)
+		return err_set(err, ERR_AMBIGUOUS,
+			"%u BPF maps have the name '%.*s', with the ids %s%s: say which, as in map(ID)",
+			found, (int)length, name, ids, found > AMBIGUOUS_LIST ? ", ..." : "");
+	if (found == 1)
+		return 0;
+	(void)err_set(err, ERR_NOT_FOUND, "no BPF map has the name '%.*s'%s%s", (int)MIN_OF(length, 64), name,
+		length >= KMEM_MAP_NAME_MAX ? " (the kernel cuts names off after 15 bytes)" : "",
+		err ? suggest_text(&near, text, sizeof(text)) : "");
+	return no_map(err);
+}
+
+bool kmem_map_is_per_cpu(const struct kmem_map *map)
+{
+	return map->kind == BPF_MAP_TYPE_PERCPU_ARRAY || map->kind == BPF_MAP_TYPE_PERCPU_HASH ||
+	       map->kind == BPF_MAP_TYPE_LRU_PERCPU_HASH;
+}
+
+bool kmem_map_is_array(const struct kmem_map *map)
+{
+	return map->kind == BPF_MAP_TYPE_ARRAY || map->kind == BPF_MAP_TYPE_PERCPU_ARRAY;
+}
+
+static bool is_hash(const struct kmem_map *map)
+{
+	return map->kind == BPF_MAP_TYPE_HASH || map->kind == BPF_MAP_TYPE_LRU_HASH ||
+	       map->kind == BPF_MAP_TYPE_PERCPU_HASH || map->kind == BPF_MAP_TYPE_LRU_PERCPU_HASH;
+}
+
+/* struct bpf_array, include/linux/bpf.h. */
+static int array_element(const struct kmem *kmem, const struct kmem_map *map, uint64_t index,
+	gva_t *ret_value, struct err *err)
+{
+	bool per_cpu = kmem_map_is_per_cpu(map);
+	struct kbtf_place values;
+	uint64_t stride = sizeof(uint64_t);
+	int rc;
+
+	if (index >= map->max_entries) {
+		rc = err_set(err, ERR_INVALID_ARGUMENT, "element %" PRIu64 " is beyond the map's %" PRIu32,
+			index, map->max_entries);
+		(void)err_reason(err, "index-out-of-range");
+		return rc;
+	}
+	rc = kmem_struct_member(kmem, "bpf_array", per_cpu ? "pptrs" : "value", &values, err);
+	if (rc == 0 && !per_cpu)
+		rc = kmem_member_read(kmem, map->at, "bpf_array", "elem_size", &stride, err);
+	if (rc < 0)
+		return rc;
+	/* Both are 32-bit numbers. */
+	gva_t at = GVA(map->at.v + values.offset_bytes + stride * index);
+	if (!per_cpu) {
+		*ret_value = at;
+		return 0;
+	}
+	return kmem_copy(kmem, at, &ret_value->v, sizeof(ret_value->v), err);
+}
+
+/* Walks one list of struct htab_elem (kernel/bpf/hashtab.c). 1: *ret_elem has the key. */
+static int bucket_find(const struct kmem *kmem, gva_t bucket, uint64_t key, uint32_t key_bytes,
+	uint64_t key_offset, unsigned *hops, gva_t *ret_elem, struct err *err)
+{
+	uint64_t elem;
+	int rc = kmem_copy(kmem, bucket, &elem, sizeof(elem), err);
+
+	while (rc == 0 && !(elem & NULLS_END)) {
+		uint64_t found = 0;
+		if (elem == 0)
+			return err_set(err, ERR_UNMAPPED, "a list of the BPF map is damaged");
+		if ((*hops)++ == KMEM_MAP_HOPS_MAX)
+			return err_set(err, ERR_LIMIT_EXCEEDED,
+				"the key is not among the first %u elements of the BPF map",
+				KMEM_MAP_HOPS_MAX);
+		rc = kmem_copy(kmem, GVA(elem + key_offset), &found, key_bytes, err);
+		if (rc == 0 && found == key) {
+			*ret_elem = GVA(elem);
+			return 1;
+		}
+		/* hash_node, the first member, begins with the pointer to the next. */
+		if (rc == 0)
+			rc = kmem_copy(kmem, GVA(elem), &elem, sizeof(elem), err);
+	}
+	return rc;
+}
+
+static int hash_element(
+	const struct kmem *kmem, const struct kmem_map *map, uint64_t key, gva_t *ret_value, struct err *err)
+{
+	uint64_t buckets, n_buckets, stride;
+	struct kbtf_place key_place, head;
+	unsigned hops = 0;
+	gva_t elem;
+	int rc;
+
+	if (map->key_bytes == 0 || map->key_bytes > sizeof(key) ||
+		(map->key_bytes < sizeof(key) && key >> 8 * map->key_bytes)) {
+		rc = err_set(err, ERR_INVALID_ARGUMENT,
+			map->key_bytes > sizeof(key) ? "keys of this map have %" PRIu32
+						       " bytes, and only those of up to 8 can be given"
+						     : "the key does not fit: keys of this map have %" PRIu32
+						       " bytes",
+			map->key_bytes);
+		(void)err_reason(err, "key-form");
+		return rc;
+	}
+	rc = kmem_member_read(kmem, map->at, "bpf_htab", "buckets", &buckets, err);
+	if (rc == 0)
+		rc = kmem_member_read(kmem, map->at, "bpf_htab", "n_buckets", &n_buckets, err);
+	if (rc == 0)
+		rc = kmem_struct_member(kmem, "bucket", "", &head, err);
+	if (rc == 0)
+		rc = kmem_struct_member(kmem, "htab_elem", "key", &key_place, err);
+	if (rc < 0)
+		return rc;
+	stride = head.size_bytes;
+	/* The hash is seeded and its function a detail: all lists are looked through. */
+	for (uint64_t i = 0; i < n_buckets && rc == 0; i++) {
+		if (hops++ == KMEM_MAP_HOPS_MAX)
+			return err_set(err, ERR_LIMIT_EXCEEDED, "the BPF map has too many buckets: %" PRIu64,
+				n_buckets);
+		rc = bucket_find(kmem, GVA(buckets + i * stride), key, map->key_bytes, key_place.offset_bytes,
+			&hops, &elem, err);
+	}
+	if (rc < 0)
+		return rc;
+	if (rc == 0) {
+		rc = err_set(err, ERR_NOT_FOUND, "the BPF map has no element with the key %" PRIu64, key);
+		(void)err_reason(err, "no-such-key");
+		return rc;
+	}
+	gva_t value = GVA(elem.v + key_place.offset_bytes + round_up_u64(map->key_bytes, 8));
+	if (!kmem_map_is_per_cpu(map)) {
+		*ret_value = value;
+		return 0;
+	}
+	return kmem_copy(kmem, value, &ret_value->v, sizeof(ret_value->v), err);
+}
+
+int kmem_map_element(
+	const struct kmem *kmem, const struct kmem_map *map, uint64_t key, gva_t *ret_value, struct err *err)
+{
+	if (kmem_map_is_array(map))
+		return array_element(kmem, map, key, ret_value, err);
+	if (is_hash(map))
+		return hash_element(kmem, map, key, ret_value, err);
+	return err_set(err, ERR_UNSUPPORTED,
+		"elements of a BPF map of type %" PRIu32
+		" cannot be found by this version: arrays and hashes can, per CPU or not",
+		map->kind);
+}
