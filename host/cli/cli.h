@@ -70,6 +70,23 @@ struct schedrig *cli_connect(const struct cli *cli, int *ret_exit);
 /* One line: what was read (or replaced), in hexadecimal and as its type has it. name: NULL for the tag. */
 void cli_print_value(const Schedrig__V1__ReadValue *value, const char *name);
 
+/* ---- kernel memory (memory.c, read_many.c) */
+struct arena;
+/* "PATH[:u8|u16|u32|u64|bytes=N]", in the arena's memory. */
+int cli_parse_read(struct arena *arena, const char *word, bool stable, Schedrig__V1__KernelRead **ret,
+	struct err *err) must_check;
+/* The failure; if it is about a column of what the user wrote, that line with a mark below. */
+int cli_fail_at(const struct err *err, const char *word);
+/* Many paths, or some of them often. */
+struct cli_read_many {
+	char **words; /* [n_words] of the command line */
+	unsigned n_words;
+	const char *file; /* more of them, one a line, "-" for stdin; or NULL */
+	bool cold, stable;
+	uint64_t count, every_ns; /* rounds, and from one's start to the next's */
+};
+int cli_read_many(struct cli *cli, const struct cli_read_many *args);
+
 /* ---- files (file.c) */
 struct cli_file {
 	const char *path;

@@ -17,9 +17,11 @@ struct memory_args {
 	char **words;
 	unsigned n_words;
 	uint32_t limit;
+	const char *file;
+	uint64_t count, every_ns;
 };
 
-enum { KEY_COLD = 256, KEY_FORCE, KEY_VERIFY, KEY_STABLE, KEY_LIMIT };
+enum { KEY_COLD = 256, KEY_FORCE, KEY_VERIFY, KEY_STABLE, KEY_LIMIT, KEY_FILE, KEY_COUNT, KEY_EVERY };
 
 static error_t take(int key, char *arg, struct argp_state *state)
 {
@@ -44,6 +46,17 @@ static error_t take(int key, char *arg, struct argp_state *state)
 			argp_error(state, "--limit: %s is no count", arg);
 		args->limit = (uint32_t)number;
 		return 0;
+	case KEY_FILE:
+		args->file = arg;
+		return 0;
+	case KEY_COUNT:
+		if (parse_u64(arg, &args->count, &err) < 0 || args->count == 0)
+			argp_error(state, "--count: %s is no count", arg);
+		return 0;
+	case KEY_EVERY:
+		if (parse_duration_ns(arg, &args->every_ns, &err) < 0)
+			argp_error(state, "--every: %s", err.message);
+		return 0;
 	case ARGP_KEY_ARGS:
 		args->words = state->argv + state->next;
 		args->n_words = (unsigned)(state->argc - state->next);
@@ -51,7 +64,11 @@ static error_t take(int key, char *arg, struct argp_state *state)
 			argp_error(state, "at most %d at once", ENTRIES_MAX);
 		return 0;
 	case ARGP_KEY_NO_ARGS:
-		argp_usage(state);
+		/* Options may still come: the command looks. */
+		return 0;
+	case ARGP_KEY_END:
+		if (args->n_words == 0 && !args->file)
+			argp_usage(state);
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -139,18 +156,20 @@ static int take_width(char *text, Schedrig__V1__Width *ret_width, uint32_t *ret_
 		"%s: the width after ':' is one of u8, u16, u32, u64, bytes=LENGTH", text);
 }
 
-static int parse_read(struct arena *arena, const struct memory_args *args, char *word,
-	Schedrig__V1__KernelRead **ret, struct err *err)
+int cli_parse_read(
+	struct arena *arena, const char *word, bool stable, Schedrig__V1__KernelRead **ret, struct err *err)
 {
 	Schedrig__V1__KernelRead *read = arena_alloc(arena, sizeof(*read));
-	schedrig__v1__kernel_read__init(read);
 	char *copy = arena_strdup(arena, word);
+	if (!read || !copy)
+		return err_set(err, ERR_HOST, "out of memory");
+	schedrig__v1__kernel_read__init(read);
 	int r = take_width(copy, &read->width, &read->length, err);
 	if (r == 0)
 		r = parse_target(arena, copy, &read->target, err);
 	if (r < 0)
 		return r;
-	read->stable = args->stable;
+	read->stable = stable;
 	*ret = read;
 	return 0;
 }
@@ -271,16 +290,22 @@ static int parse_value(
 
 /* ---- what the user sees */
 
-/* The failure; if it is about a column of what the user wrote, that line with a mark below. */
-static int fail_at(const struct err *err, char *const *words, unsigned n_words)
+int cli_fail_at(const struct err *err, const char *word)
 {
 	int code = cli_fail(err);
-	const char *open = strchr(err->place, '['), *column = strstr(err->message, "' column ");
-	unsigned long index = open ? strtoul(open + 1, NULL, 10) : 0;
+	const char *column = strstr(err->message, "' column ");
 	unsigned long at = column ? strtoul(column + 9, NULL, 10) : 0;
-	if (at > 0 && index < n_words && at <= strlen(words[index]) + 1)
-		fprintf(stderr, "    %s\n    %*s^\n", words[index], (int)(at - 1), "");
+	if (at > 0 && at <= strlen(word) + 1)
+		fprintf(stderr, "    %s\n    %*s^\n", word, (int)(at - 1), "");
 	return code;
+}
+
+/* The same for the entry that the error's place names. */
+static int fail_at(const struct err *err, char *const *words, unsigned n_words)
+{
+	const char *open = strchr(err->place, '[');
+	unsigned long index = open ? strtoul(open + 1, NULL, 10) : 0;
+	return index < n_words ? cli_fail_at(err, words[index]) : cli_fail(err);
 }
 
 static void print_bytes(const ProtobufCBinaryData *data, const char *type)
@@ -341,14 +366,26 @@ int cli_read(struct cli *cli, int argc, char **argv)
 {
 	static const struct argp_option options[] = {
 		{"cold", KEY_COLD, NULL, 0, "With every vCPU stopped, all in one freeze", 0},
-		{"stable", KEY_STABLE, NULL, 0, "Hot: read until two reads in a row are equal", 0}, {0}};
+		{"stable", KEY_STABLE, NULL, 0, "Hot: read until two reads in a row are equal", 0},
+		{"file", KEY_FILE, "FILE", 0, "More paths, one a line (- is standard input)", 0},
+		{"count", KEY_COUNT, "N", 0, "Read all of them N times", 0},
+		{"every", KEY_EVERY, "TIME", 0, "With --count: from one time to the next (default 1s)", 0},
+		{0}};
 	struct memory_args args = {0};
 	struct err err = ERR_INIT;
 	cli_parse(cli, argc, argv, options, "PATH[:u8|u16|u32|u64|bytes=N]...", take, &args);
+	if (args.file || args.count > 1)
+		return cli_read_many(cli, &(struct cli_read_many){.words = args.words,
+						  .n_words = args.n_words,
+						  .file = args.file,
+						  .cold = args.cold,
+						  .stable = args.stable,
+						  .count = MAX_OF(args.count, 1),
+						  .every_ns = args.every_ns ? args.every_ns : 1000000000});
 	_cleanup_(arena_free_p) struct arena *arena = arena_new(ARENA_BYTES);
 	Schedrig__V1__KernelRead *reads[ENTRIES_MAX];
 	for (unsigned i = 0; i < args.n_words; i++)
-		if (!arena || parse_read(arena, &args, args.words[i], &reads[i], &err) < 0)
+		if (!arena || cli_parse_read(arena, args.words[i], args.stable, &reads[i], &err) < 0)
 			return cli_fail(&err);
 	Schedrig__V1__ReadRequest request = SCHEDRIG__V1__READ_REQUEST__INIT;
 	request.n_reads = args.n_words;

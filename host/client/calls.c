@@ -143,7 +143,9 @@ int schedrig_apply(struct schedrig *schedrig, const Schedrig__V1__ApplyRequest *
 	X(write, WRITE, WriteRequest, VALUES, ReadResponse)                                                  \
 	X(resolve, RESOLVE, ResolveRequest, PLACES, ResolveResponse)                                         \
 	X(symbols, SYMBOLS, SymbolsRequest, SYMBOLS, SymbolsResponse)                                        \
-	X(types, TYPES, TypesRequest, TYPES, TypesResponse)
+	X(types, TYPES, TypesRequest, TYPES, TypesResponse)                                                  \
+	X(prepare, PREPARE, PrepareRequest, PREPARED, PrepareResponse)                                       \
+	X(read_prepared, READ_PREPARED, ReadPreparedRequest, PACKED, ReadPreparedResponse)
 #define X(name, upper, type, answer, answer_type)                                                            \
 	int schedrig_##name(struct schedrig *schedrig, const Schedrig__V1__##type *ask,                      \
 		Schedrig__V1__##answer_type **ret, struct err *err)                                          \

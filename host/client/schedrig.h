@@ -96,6 +96,14 @@ int schedrig_symbols(struct schedrig *schedrig, const Schedrig__V1__SymbolsReque
 	Schedrig__V1__SymbolsResponse **ret, struct err *err) must_check;
 int schedrig_types(struct schedrig *schedrig, const Schedrig__V1__TypesRequest *types,
 	Schedrig__V1__TypesResponse **ret, struct err *err) must_check;
+/* For large or repeated batches: places are found once and read by handle. Handles are this connection's and
+ * end with it; those of one call are consecutive. A message has at most 256 KiB: some thousand paths a call.
+ */
+int schedrig_prepare(struct schedrig *schedrig, const Schedrig__V1__PrepareRequest *prepare,
+	Schedrig__V1__PrepareResponse **ret, struct err *err) must_check;
+/* Entries that cannot be read are in (*ret)->failures and no failure of the call. */
+int schedrig_read_prepared(struct schedrig *schedrig, const Schedrig__V1__ReadPreparedRequest *read,
+	Schedrig__V1__ReadPreparedResponse **ret, struct err *err) must_check;
 /* Ends the running scenario, whoever submitted it. */
 int schedrig_cancel(struct schedrig *schedrig, struct err *err) must_check;
 /* Ends the VM and the controller, and waits until it is gone (at most timeout_ms, -1: as long as it takes).

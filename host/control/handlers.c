@@ -174,19 +174,24 @@ void request_run_end_adhoc(struct request *request)
 	request_pack(request, &err, &response);
 }
 
-/* The five that only ask the engine: X(request, member of the answer, its case, its type) */
+/* Those that only ask the engine: X(request, member of the answer, its case, its type) */
 #define QUERY_LIST(X)                                                                                        \
 	X(read, values, VALUES, ReadResponse)                                                                \
 	X(write, values, VALUES, ReadResponse)                                                               \
 	X(resolve, places, PLACES, ResolveResponse)                                                          \
 	X(symbols, symbols, SYMBOLS, SymbolsResponse)                                                        \
 	X(types, types, TYPES, TypesResponse)
-#define X(kind, member, upper, type)                                                                         \
+/* And those that ask for what their client has prepared. */
+#define PREPARED_LIST(X)                                                                                     \
+	X(prepare, prepared, PREPARED, PrepareResponse)                                                      \
+	X(read_prepared, packed, PACKED, ReadPreparedResponse)
+#define X(kind, member, upper, type) RUN(kind, member, upper, type, request->control->engine)
+#define RUN(kind, member, upper, type, whom)                                                                 \
 	void request_run_##kind(struct request *request)                                                     \
 	{                                                                                                    \
 		struct err err = ERR_INIT;                                                                   \
 		Schedrig__V1__##type *answer = NULL;                                                         \
-		(void)!engine_##kind(request->control->engine, request->message->kind, &answer, &err);       \
+		(void)!engine_##kind(whom, request->message->kind, &answer, &err);                           \
 		Schedrig__V1__Response response = SCHEDRIG__V1__RESPONSE__INIT;                              \
 		if (answer) {                                                                                \
 			response.kind_case = SCHEDRIG__V1__RESPONSE__KIND_##upper;                           \
@@ -196,4 +201,7 @@ void request_run_end_adhoc(struct request *request)
 		pb_free(answer);                                                                             \
 	}
 QUERY_LIST(X)
+#undef X
+#define X(kind, member, upper, type) RUN(kind, member, upper, type, request->prepared->reads)
+PREPARED_LIST(X)
 #undef X

@@ -29,6 +29,12 @@ struct request;
 #define SESSION_QUEUE_BYTES (1024u * 1024)
 #define SESSION_STREAMS_MAX 8u
 
+/* What a client has prepared: its session's, and a worker's that uses it. Counted on the loop. */
+struct prepared {
+	struct engine_prepared *reads;
+	unsigned refs;
+};
+
 struct session {
 	struct session *prev, *next;
 	struct control *control;
@@ -37,7 +43,8 @@ struct session {
 	pid_t pid;               /* of the client */
 	bool greeted, ending, paused;
 	unsigned n_requests, n_streams;
-	struct request *working; /* its one worker request but Submit; NULL: none */
+	struct request *working;   /* its one worker request but Submit; NULL: none */
+	struct prepared *prepared; /* NULL: nothing yet */
 };
 
 enum request_state { REQUEST_WAITING, REQUEST_RUNNING, REQUEST_ANSWERING, REQUEST_STREAMING };
@@ -61,14 +68,15 @@ struct request {
 	pthread_t thread;
 	bool joined;
 	bool is_submit;
-	bool streams;           /* events go with it */
-	char cancel_why[160];   /* not "": it is to end */
-	uint64_t next_event;    /* number of the next one to send */
-	uint64_t last_event;    /* the answer comes after this one; UINT64_MAX: not known yet */
-	uint64_t lease_ns;      /* of a Freeze, as `frozen`: the worker's, then the loop's */
-	struct freeze *frozen;  /* got, and not handed over to the control yet */
-	bool slot_holds_freeze; /* as it starts: its client holds the VM frozen */
-	uint8_t *answer;        /* packed Response: the worker's, then the loop's */
+	bool streams;              /* events go with it */
+	char cancel_why[160];      /* not "": it is to end */
+	uint64_t next_event;       /* number of the next one to send */
+	uint64_t last_event;       /* the answer comes after this one; UINT64_MAX: not known yet */
+	uint64_t lease_ns;         /* of a Freeze, as `frozen`: the worker's, then the loop's */
+	struct prepared *prepared; /* of its client, for a worker that needs it */
+	struct freeze *frozen;     /* got, and not handed over to the control yet */
+	bool slot_holds_freeze;    /* as it starts: its client holds the VM frozen */
+	uint8_t *answer;           /* packed Response: the worker's, then the loop's */
 	size_t answer_length, answer_sent;
 };
 
@@ -125,6 +133,8 @@ void request_fail(struct request *request, const struct err *err);
 /* Packs an answer (any thread: the request's own). err NULL or without code: success. */
 void request_pack(struct request *request, const struct err *err, Schedrig__V1__Response *response);
 void request_answer(struct request *request);
+/* request.c: no longer needed; takes NULL. */
+void prepared_unref(struct prepared *prepared);
 /* freeze.c: takes over what a Freeze got; a client goes away; the end. */
 void control_freeze_adopt(struct request *request);
 void control_freeze_leave(struct control *control, const struct session *session);

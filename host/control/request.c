@@ -66,6 +66,36 @@ void request_pack(struct request *request, const struct err *err, Schedrig__V1__
 		protobuf_c_message_pack(&response->base, request->answer);
 }
 
+void prepared_unref(struct prepared *prepared)
+{
+	if (!prepared || --prepared->refs > 0)
+		return;
+	engine_prepared_free(prepared->reads);
+	free(prepared);
+}
+
+/* Its client's, made at the first use. */
+static int prepared_get(struct request *request, struct err *err)
+{
+	struct session *session = request->session;
+	unsigned kind = request->message->kind_case;
+	if (kind != SCHEDRIG__V1__REQUEST__KIND_PREPARE && kind != SCHEDRIG__V1__REQUEST__KIND_READ_PREPARED)
+		return 0;
+	if (!session->prepared) {
+		struct prepared *made = calloc(1, sizeof(*made));
+		struct engine_prepared *reads = made ? engine_prepared_new(request->control->engine) : NULL;
+		if (!reads) {
+			free(made);
+			return err_set_os(err, ERR_HOST, ENOMEM, "cannot prepare reads");
+		}
+		*made = (struct prepared){reads, 1};
+		session->prepared = made;
+	}
+	request->prepared = session->prepared;
+	request->prepared->refs++;
+	return 0;
+}
+
 static void detach_session(struct request *request)
 {
 	struct session *session = TAKE_PTR(request->session);
@@ -87,6 +117,7 @@ void request_free(struct request *request)
 		request->slot->working = NULL;
 	detach_session(request);
 	DL_DELETE(control->requests, request);
+	prepared_unref(request->prepared);
 	if (request->deadline_timer)
 		event_free(request->deadline_timer);
 	pb_free(request->message);
@@ -226,6 +257,10 @@ static void start(struct request *request)
 	struct control *control = request->control;
 	struct err err = ERR_INIT;
 	sigset_t all, before;
+	if (prepared_get(request, &err) < 0) {
+		request_fail(request, &err);
+		return;
+	}
 	request->state = REQUEST_RUNNING;
 	if (request->is_submit) {
 		control->scenario = request;

@@ -20,6 +20,8 @@
 	X(WRITE, write, WORKER, READY)                                                                       \
 	X(RESOLVE, resolve, WORKER, READY)                                                                   \
 	X(SYMBOLS, symbols, WORKER, ANYTIME)                                                                 \
-	X(TYPES, types, WORKER, ANYTIME)
+	X(TYPES, types, WORKER, ANYTIME)                                                                     \
+	X(PREPARE, prepare, WORKER, READY)                                                                   \
+	X(READ_PREPARED, read_prepared, WORKER, READY)
 
 #endif

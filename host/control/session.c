@@ -230,6 +230,7 @@ void session_free(struct session *session)
 		if (request->session == session)
 			request_abandon(request);
 	}
+	prepared_unref(session->prepared);
 	if (session->end_timer)
 		event_free(session->end_timer);
 	if (session->ending && !control->freeing)

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/random.h>
 
 /* A teardown in the guest: workers get 5 s together, then everything is killed and removed. */
 #define TEARDOWN_NS (60 * NS_PER_S)
@@ -25,6 +26,9 @@ struct engine *engine_new(const struct engine_config *config, struct err *err)
 		return NULL;
 	}
 	engine->config = *config;
+	uint32_t tag;
+	if (getrandom(&tag, sizeof(tag), 0) == (ssize_t)sizeof(tag))
+		atomic_init(&engine->next_tag, tag);
 	pthread_mutex_init(&engine->lock, NULL);
 	pthread_mutex_init(&engine->event_lock, NULL);
 	pthread_mutex_init(&engine->store_lock, NULL);

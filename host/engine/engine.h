@@ -83,6 +83,19 @@ int engine_symbols(struct engine *engine, const Schedrig__V1__SymbolsRequest *re
 int engine_types(struct engine *engine, const Schedrig__V1__TypesRequest *request,
 	Schedrig__V1__TypesResponse **ret, struct err *err) must_check;
 
+/* What one client has prepared, with its handles. The client's requests use it one at a time; it does not
+ * outlive the engine. NULL: out of memory. */
+#define ENGINE_PREPARED_MAX 65536u
+struct engine_prepared;
+struct engine_prepared *engine_prepared_new(struct engine *engine);
+void engine_prepared_free(struct engine_prepared *prepared);
+/* All or nothing: on failure what was prepared before stays as it was. */
+int engine_prepare(struct engine_prepared *prepared, const Schedrig__V1__PrepareRequest *request,
+	Schedrig__V1__PrepareResponse **ret, struct err *err) must_check;
+/* Handles that are none of these, and places that cannot be reached now, fail alone. */
+int engine_read_prepared(struct engine_prepared *prepared, const Schedrig__V1__ReadPreparedRequest *request,
+	Schedrig__V1__ReadPreparedResponse **ret, struct err *err) must_check;
+
 /* Keeps registers and run queues of a guest that has come to its end, as a snapshot of that name, in the
  * store and the run directory. Any thread but the loop's; what cannot be read is said in the snapshot. */
 struct freeze;

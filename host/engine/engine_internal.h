@@ -31,6 +31,9 @@ struct engine {
 	atomic_uint freezes;
 	atomic_bool time_told; /* a warning said that guest time runs on while frozen */
 
+	/* The next client's handles; starts anywhere, so that those of another controller's are not ours. */
+	_Atomic uint32_t next_tag;
+
 	pthread_mutex_t event_lock; /* never taken inside of lock */
 	uint64_t next_seq;          /* [event_lock] */
 	uint64_t clock_begin_ns;    /* [event_lock] scenario's clock in host time less frozen time, 0: not

@@ -104,7 +104,7 @@ int kernel_target_from_wire(const Schedrig__V1__Target *wire, struct kmem_target
 	}
 }
 
-static int width_from_wire(Schedrig__V1__Width wire, enum kmem_width *ret, struct err *err)
+int kernel_width_from_wire(Schedrig__V1__Width wire, enum kmem_width *ret, struct err *err)
 {
 	static const enum kmem_width widths[] = {
 		[SCHEDRIG__V1__WIDTH__WIDTH_UNSET] = KMEM_NATURAL,
@@ -225,7 +225,7 @@ static int reads_add_wire(struct reads *reads, const struct kmem *kmem, const Sc
 	struct cpuset cpus = CPUSET_EMPTY;
 	int r = kernel_target_from_wire(wire->target, &entry.target, err);
 	if (r == 0)
-		r = width_from_wire(wire->width, &entry.width, err);
+		r = kernel_width_from_wire(wire->width, &entry.width, err);
 	if (r == 0 && entry.width == KMEM_BYTES && entry.length > KMEM_BYTES_MAX)
 		r = err_set(err, ERR_LIMIT_EXCEEDED, "at most %llu bytes can be read by one entry",
 			(unsigned long long)KMEM_BYTES_MAX);
@@ -252,23 +252,21 @@ static int reads_add_wire(struct reads *reads, const struct kmem *kmem, const Sc
 	return 0;
 }
 
-char *kernel_type_text(const struct kmem *kmem, uint32_t type, unsigned pointers)
+char *kernel_type_text(const struct kbtf *btf, uint32_t type, unsigned pointers)
 {
-	const struct kbtf *btf = kmem_btf(kmem, NULL);
 	char text[KBTF_TEXT_MAX] = "";
 	if (btf)
 		kbtf_text(btf, type, pointers, text, sizeof(text));
 	return *text ? strdup(text) : (char *)protobuf_c_empty_string;
 }
 
-bool kernel_type_is_signed(const struct kmem *kmem, uint32_t type, unsigned pointers)
+bool kernel_type_is_signed(const struct kbtf *btf, uint32_t type, unsigned pointers)
 {
-	const struct kbtf *btf = kmem_btf(kmem, NULL);
 	return btf && type && pointers == 0 && kbtf_is_signed(btf, type);
 }
 
 /* Takes the bytes over. */
-static Schedrig__V1__ReadValue *read_value(const struct kmem *kmem, struct kmem_read *read, size_t index)
+static Schedrig__V1__ReadValue *read_value(struct kmem_read *read, size_t index)
 {
 	Schedrig__V1__ReadValue *value = malloc(sizeof(*value));
 	if (!value)
@@ -278,7 +276,7 @@ static Schedrig__V1__ReadValue *read_value(const struct kmem *kmem, struct kmem_
 	value->entry = (uint32_t)index;
 	value->every_cpu = read->target.every_cpu;
 	value->cpu = read->target.every_cpu ? read->target.cpu : 0;
-	value->type = kernel_type_text(kmem, read->type, read->pointers);
+	value->type = kernel_type_text(read->btf, read->type, read->pointers);
 	if (!value->type) {
 		free(value);
 		return NULL;
@@ -293,8 +291,8 @@ static Schedrig__V1__ReadValue *read_value(const struct kmem *kmem, struct kmem_
 	value->width = read->width;
 	value->bits = read->bit_size ? read->bit_size : 8 * (uint32_t)read->width;
 	uint64_t size;
-	value->is_signed = kernel_type_is_signed(kmem, read->type, read->pointers) &&
-			   (read->bit_size || (kbtf_size(kmem_btf(kmem, NULL), read->type, &size) == 0 &&
+	value->is_signed = kernel_type_is_signed(read->btf, read->type, read->pointers) &&
+			   (read->bit_size || (kbtf_size(read->btf, read->type, &size) == 0 &&
 						      size == (uint64_t)read->width));
 	return value;
 }
@@ -347,7 +345,7 @@ int kernel_read(struct engine *engine, Schedrig__V1__KernelRead *const *wire, si
 	ret_values->value = calloc(reads.n, sizeof(*ret_values->value));
 	for (size_t i = 0; i < reads.n; i++) {
 		Schedrig__V1__ReadValue *value =
-			ret_values->value ? read_value(kmem, &reads.entry[i], reads.wire[i]) : NULL;
+			ret_values->value ? read_value(&reads.entry[i], reads.wire[i]) : NULL;
 		if (!value)
 			return no_memory(err);
 		ret_values->value[ret_values->n++] = value;

@@ -19,6 +19,10 @@ void kernel_values_deinit(struct kernel_values *values);
 /* Strings of *ret are borrowed from the message. */
 int kernel_target_from_wire(
 	const Schedrig__V1__Target *wire, struct kmem_target *ret, struct err *err) must_check;
+int kernel_width_from_wire(Schedrig__V1__Width wire, enum kmem_width *ret, struct err *err) must_check;
+/* kernel_query.c: checks reads by the rules of the ops. */
+int kernel_check_reads(
+	struct engine *engine, const Schedrig__V1__ReadRequest *request, struct err *err) must_check;
 /* Everything but from_read, which is ERR_INVALID_ARGUMENT here. Borrows from the message. */
 int kernel_write_from_wire(
 	const Schedrig__V1__KernelWrite *wire, struct kmem_write *ret, struct err *err) must_check;
@@ -37,7 +41,7 @@ bool kernel_write_has_old(const struct kmem_write *write);
 Schedrig__V1__ReadValue *kernel_old_value(struct kmem_write *write, size_t entry);
 
 /* Type as text on the heap, protobuf's empty string if unknown; NULL: out of memory. */
-char *kernel_type_text(const struct kmem *kmem, uint32_t type, unsigned pointers);
-bool kernel_type_is_signed(const struct kmem *kmem, uint32_t type, unsigned pointers);
+char *kernel_type_text(const struct kbtf *btf, uint32_t type, unsigned pointers);
+bool kernel_type_is_signed(const struct kbtf *btf, uint32_t type, unsigned pointers);
 
 #endif

@@ -39,8 +39,7 @@ static int check_as_op(struct engine *engine, Schedrig__V1__Op *op, const char *
 	return r;
 }
 
-int engine_read(struct engine *engine, const Schedrig__V1__ReadRequest *request,
-	Schedrig__V1__ReadResponse **ret, struct err *err)
+int kernel_check_reads(struct engine *engine, const Schedrig__V1__ReadRequest *request, struct err *err)
 {
 	Schedrig__V1__ReadKernelHot hot = SCHEDRIG__V1__READ_KERNEL_HOT__INIT;
 	Schedrig__V1__ReadKernelCold cold = SCHEDRIG__V1__READ_KERNEL_COLD__INIT;
@@ -53,7 +52,13 @@ int engine_read(struct engine *engine, const Schedrig__V1__ReadRequest *request,
 		op.read_kernel_cold = &cold;
 	else
 		op.read_kernel_hot = &hot;
-	int r = check_as_op(engine, &op, "reads", err);
+	return check_as_op(engine, &op, "reads", err);
+}
+
+int engine_read(struct engine *engine, const Schedrig__V1__ReadRequest *request,
+	Schedrig__V1__ReadResponse **ret, struct err *err)
+{
+	int r = kernel_check_reads(engine, request, err);
 	if (r < 0)
 		return r;
 	_cleanup_(kernel_values_deinit) struct kernel_values values;
@@ -172,16 +177,17 @@ static int add_place(const struct kmem *kmem, const struct kmem_target *target, 
 	place->bit_size = where.bit_size;
 	place->every_cpu = target->every_cpu;
 	place->cpu = target->every_cpu ? target->cpu : 0;
-	place->is_signed = kernel_type_is_signed(kmem, where.type, where.pointers);
-	const struct kbtf *btf = kmem_btf(kmem, NULL);
+	place->is_signed = kernel_type_is_signed(where.btf, where.type, where.pointers);
+	const struct kbtf *btf = where.btf;
 	unsigned kind = btf && where.type && where.pointers == 0
 				? kbtf_kind(btf, kbtf_resolve(btf, where.type))
 				: BTF_KIND_UNKN;
-	place->is_compound = kind == BTF_KIND_STRUCT || kind == BTF_KIND_UNION || kind == BTF_KIND_ARRAY;
+	place->is_compound = kind == BTF_KIND_STRUCT || kind == BTF_KIND_UNION || kind == BTF_KIND_ARRAY ||
+			     kind == BTF_KIND_DATASEC;
 	char text[KALLSYMS_NAME_MAX + 32] = "";
 	if (!place->physical)
 		symbols_text(kmem_symbols(kmem), where.address, text, sizeof(text));
-	char *type = kernel_type_text(kmem, where.type, where.pointers),
+	char *type = kernel_type_text(where.btf, where.type, where.pointers),
 	     *symbol = *text ? strdup(text) : NULL;
 	if (type)
 		place->type = type;
@@ -250,7 +256,7 @@ static int add_symbol(const struct kmem *kmem, const struct symbol_at *found,
 	const char *known = kmem_known_type(found->name);
 	uint32_t type;
 	if (symbol->per_cpu && btf && kbtf_per_cpu(btf, found->name, &type, NULL) == 0) {
-		char *text = kernel_type_text(kmem, type, 0);
+		char *text = kernel_type_text(btf, type, 0);
 		if (!text)
 			return no_memory(err);
 		symbol->type = text;

@@ -6,6 +6,7 @@
 #include "proto/pb.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -272,6 +273,55 @@ unsigned fake_engine_runs(struct engine *engine)
 	}
 FAKE_QUERY_LIST(X)
 #undef X
+
+struct engine_prepared {
+	uint64_t first, n; /* handles */
+};
+
+struct engine_prepared *engine_prepared_new(struct engine *engine)
+{
+	static atomic_uint tag;
+	struct engine_prepared *prepared = calloc(1, sizeof(*prepared));
+	prepared->first = (uint64_t)++tag << 32;
+	return prepared;
+}
+
+void engine_prepared_free(struct engine_prepared *prepared)
+{
+	free(prepared);
+}
+
+/* One handle for each entry. */
+int engine_prepare(struct engine_prepared *prepared, const Schedrig__V1__PrepareRequest *request,
+	Schedrig__V1__PrepareResponse **ret, struct err *err)
+{
+	Schedrig__V1__PrepareResponse *response = *ret = malloc(sizeof(*response));
+	schedrig__v1__prepare_response__init(response);
+	response->reads = calloc(request->n_reads, sizeof(*response->reads));
+	for (; response->n_reads < request->n_reads; response->n_reads++) {
+		Schedrig__V1__PreparedRead *read = malloc(sizeof(*read));
+		schedrig__v1__prepared_read__init(read);
+		read->handle = prepared->first + prepared->n++;
+		response->reads[response->n_reads] = read;
+	}
+	return 0;
+}
+
+/* A value is its handle's number; NotFound for all if one is not this client's. */
+int engine_read_prepared(struct engine_prepared *prepared, const Schedrig__V1__ReadPreparedRequest *request,
+	Schedrig__V1__ReadPreparedResponse **ret, struct err *err)
+{
+	for (size_t i = 0; i < request->n_handles; i++)
+		if (request->handles[i] < prepared->first ||
+			request->handles[i] >= prepared->first + prepared->n)
+			return err_set(err, ERR_NOT_FOUND, "not this client's");
+	Schedrig__V1__ReadPreparedResponse *response = *ret = malloc(sizeof(*response));
+	schedrig__v1__read_prepared_response__init(response);
+	response->values = calloc(request->n_handles, sizeof(*response->values));
+	for (; response->n_values < request->n_handles; response->n_values++)
+		response->values[response->n_values] = request->handles[response->n_values] - prepared->first;
+	return 0;
+}
 
 int engine_symbols(struct engine *engine, const Schedrig__V1__SymbolsRequest *request,
 	Schedrig__V1__SymbolsResponse **ret, struct err *err)

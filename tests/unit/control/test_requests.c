@@ -623,3 +623,38 @@ Test(events, the_blocking_call_ends_when_its_function_says_so)
 	schedrig_close(client);
 	fixture_end(&f);
 }
+
+Test(requests, what_is_prepared_is_its_connections)
+{
+	fixture_start(&f, 0, true);
+	struct err err = ERR_INIT;
+	struct schedrig *one = schedrig_open(f.path, &err), *two = schedrig_open(f.path, &err);
+	cr_assert(one && two, "%s", err.message);
+	Schedrig__V1__KernelRead read = SCHEDRIG__V1__KERNEL_READ__INIT, *reads[] = {&read, &read, &read};
+	Schedrig__V1__PrepareRequest prepare = SCHEDRIG__V1__PREPARE_REQUEST__INIT;
+	Schedrig__V1__PrepareResponse *p = NULL, *q = NULL;
+	prepare.n_reads = 3;
+	prepare.reads = reads;
+	cr_assert_eq(schedrig_prepare(one, &prepare, &p, &err), 0, "%s", err.message);
+	cr_assert_eq(schedrig_prepare(two, &prepare, &q, &err), 0, "%s", err.message);
+	Schedrig__V1__ReadPreparedRequest ask = SCHEDRIG__V1__READ_PREPARED_REQUEST__INIT;
+	Schedrig__V1__ReadPreparedResponse *values = NULL;
+	uint64_t handles[] = {p->reads[2]->handle, p->reads[0]->handle};
+	ask.n_handles = 2;
+	ask.handles = handles;
+	/* The same connection has them from request to request, another one does not. */
+	cr_assert_eq(schedrig_read_prepared(one, &ask, &values, &err), 0, "%s", err.message);
+	cr_assert_eq(values->n_values, 2);
+	cr_assert_eq(values->values[0], 2);
+	cr_assert_eq(values->values[1], 0);
+	schedrig_free_message(values);
+	cr_assert_lt(schedrig_read_prepared(two, &ask, &values, &err), 0);
+	schedrig_close(one);
+	one = schedrig_open(f.path, &err);
+	cr_assert_lt(schedrig_read_prepared(one, &ask, &values, &err), 0);
+	schedrig_free_message(p);
+	schedrig_free_message(q);
+	schedrig_close(one);
+	schedrig_close(two);
+	fixture_end(&f);
+}

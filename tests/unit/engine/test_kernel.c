@@ -5,6 +5,7 @@
 #include "host/engine/engine.h"
 #include "host/text/text.h"
 #include "proto/pb.h"
+#include "proto/wire.h"
 #include "tests/unit/kmem/fake_kernel.h"
 
 static struct fake_kernel fake;
@@ -276,4 +277,158 @@ Test(kernel, symbols_and_types)
 	types.name = (char *)"struct rqq";
 	cr_assert_lt(engine_types(engine, &types, &t, &err), 0);
 	cr_assert_not_null(strstr(err.message, "'rq'"), "%s", err.message);
+}
+
+/* ---- reads by handle */
+
+static Schedrig__V1__PrepareResponse *prepare(
+	struct engine_prepared *prepared, const char *text, struct err *err)
+{
+	Schedrig__V1__PrepareRequest *request = load(&schedrig__v1__prepare_request__descriptor, text);
+	Schedrig__V1__PrepareResponse *response = NULL;
+	*err = ERR_INIT;
+	int r = engine_prepare(prepared, request, &response, err);
+	cr_assert_eq(r == 0, response != NULL);
+	pb_free(request);
+	return response;
+}
+
+static Schedrig__V1__ReadPreparedResponse *read_handles(
+	struct engine_prepared *prepared, uint64_t *handles, size_t n, bool cold, struct err *err)
+{
+	Schedrig__V1__ReadPreparedRequest request = SCHEDRIG__V1__READ_PREPARED_REQUEST__INIT;
+	Schedrig__V1__ReadPreparedResponse *response = NULL;
+	request.n_handles = n;
+	request.handles = handles;
+	request.cold = cold;
+	*err = ERR_INIT;
+	int r = engine_read_prepared(prepared, &request, &response, err);
+	cr_assert_eq(r == 0, response != NULL, "%s", err->message);
+	return response;
+}
+
+Test(kernel, reads_by_handle)
+{
+	struct engine_prepared *prepared = engine_prepared_new(engine);
+	struct err err;
+	Schedrig__V1__PrepareResponse *p = prepare(prepared,
+		"{reads: [{path: 'runqueues@*.nr_running'}, {path: 'runqueues@1'}, {path: "
+		"'runqueues@0.next->high'}, "
+		"{symbol: word, width: u64}]}",
+		&err);
+	cr_assert_not_null(p, "%s", err.message);
+	cr_assert_eq(p->n_reads, 6);
+	cr_assert(p->reads[2]->every_cpu && p->reads[2]->cpu == 2 && p->reads[2]->entry == 0);
+	cr_assert_eq(p->reads[0]->bits, 32);
+	cr_assert_eq(p->reads[3]->length, 32);
+	cr_assert_eq(p->reads[3]->bits, 0);
+	cr_assert_eq(p->reads[4]->bits, 5);
+	cr_assert_str_eq(p->reads[3]->type, "struct rq");
+	uint64_t handles[8];
+	for (unsigned i = 0; i < 6; i++) {
+		handles[i] = p->reads[i]->handle;
+		cr_assert_eq(handles[i], handles[0] + i);
+	}
+	handles[6] = handles[1];
+	Schedrig__V1__ReadPreparedResponse *r = read_handles(prepared, handles, 7, false, &err);
+	cr_assert_not_null(r, "%s", err.message);
+	cr_assert_eq(r->n_values, 7);
+	cr_assert_eq(r->n_failures, 0);
+	cr_assert_eq(r->values[0], 10);
+	cr_assert_eq(r->values[2], 12);
+	cr_assert_eq(r->values[3], 0);
+	cr_assert_eq(r->data.len, 32);
+	cr_assert_eq(*(uint32_t *)r->data.data, 11);
+	cr_assert_eq(r->values[5], 0x1122334455667788);
+	cr_assert_eq(r->values[6], 11);
+	pb_free(r);
+	pb_free(p);
+	engine_prepared_free(prepared);
+}
+
+Test(kernel, handles_fail_alone_and_are_of_one_client)
+{
+	struct engine_prepared *mine = engine_prepared_new(engine), *other = engine_prepared_new(engine);
+	struct err err;
+	Schedrig__V1__PrepareResponse *p = prepare(mine,
+		"{reads: [{path: 'runqueues@0.next->nr_running'}, {symbol: jiffies_64, width: u64}]}", &err);
+	Schedrig__V1__PrepareResponse *q =
+		prepare(other, "{reads: [{symbol: jiffies_64, width: u64}]}", &err);
+	cr_assert(p && q, "%s", err.message);
+	uint64_t handles[] = {p->reads[0]->handle, q->reads[0]->handle, p->reads[1]->handle,
+		p->reads[1]->handle + 1, 0, UINT64_MAX};
+	*(uint64_t *)fake_ptr(&fake, fake_rq_gpa(0) + 24) = 0;
+	*(uint64_t *)fake_data(&fake, FAKE_JIFFIES) = 4294;
+	Schedrig__V1__ReadPreparedResponse *r = read_handles(mine, handles, ARRAY_SIZE(handles), false, &err);
+	cr_assert_not_null(r, "%s", err.message);
+	cr_assert_eq(r->n_failures, 5);
+	cr_assert_eq(r->failures[0]->entry, 0);
+	cr_assert_eq((int)r->failures[0]->error->code, ERR_UNMAPPED);
+	static const unsigned stale[] = {1, 3, 4, 5};
+	for (unsigned i = 0; i < ARRAY_SIZE(stale); i++) {
+		cr_assert_eq(r->failures[i + 1]->entry, stale[i]);
+		cr_assert_eq((int)r->failures[i + 1]->error->code, ERR_FAILED_PRECONDITION);
+		cr_assert_str_eq(r->failures[i + 1]->error->reason, "stale-handle");
+	}
+	cr_assert_eq(r->values[2], 4294);
+	pb_free(r);
+	/* What is replaced is gone; what could not be replaced stays. */
+	cr_assert_null(prepare(mine,
+		"{reads: [{symbol: jiffies_64, width: u64}, {symbol: jifies_64, width: u64}], replace: true}",
+		&err));
+	cr_assert_str_eq(err.place, "reads[1]");
+	cr_assert_not_null(strstr(err.message, "jiffies_64"), "%s", err.message);
+	r = read_handles(mine, handles + 2, 1, false, &err);
+	cr_assert_eq(r->n_failures, 0);
+	pb_free(r);
+	Schedrig__V1__PrepareResponse *again =
+		prepare(mine, "{reads: [{symbol: jiffies_64, width: u64}], replace: true}", &err);
+	cr_assert_not_null(again, "%s", err.message);
+	uint64_t both[] = {handles[2], again->reads[0]->handle};
+	r = read_handles(mine, both, 2, false, &err);
+	cr_assert_eq(r->n_failures, 1);
+	cr_assert_eq(r->failures[0]->entry, 0);
+	cr_assert_eq(r->values[1], 4294);
+	pb_free(r);
+	/* Nothing, too much, no VM to freeze. */
+	cr_assert_null(read_handles(mine, both, 0, false, &err));
+	cr_assert_eq(err.code, ERR_INVALID_ARGUMENT);
+	cr_assert_null(read_handles(mine, both, 1, true, &err));
+	cr_assert_eq(err.code, ERR_FAILED_PRECONDITION);
+	cr_assert_null(prepare(mine, "{}", &err));
+	pb_free(p);
+	pb_free(q);
+	pb_free(again);
+	engine_prepared_free(mine);
+	engine_prepared_free(other);
+}
+
+Test(kernel, prepared_reads_are_bounded)
+{
+	struct engine_prepared *prepared = engine_prepared_new(engine);
+	Schedrig__V1__PrepareRequest request = SCHEDRIG__V1__PREPARE_REQUEST__INIT;
+	Schedrig__V1__PrepareRequest *one = load(
+		&schedrig__v1__prepare_request__descriptor, "{reads: [{symbol: jiffies_64, width: u64}]}");
+	static Schedrig__V1__KernelRead *reads[LIMIT_KERNEL_BATCH + 1];
+	Schedrig__V1__PrepareResponse *p = NULL;
+	struct err err = ERR_INIT;
+	for (unsigned i = 0; i <= LIMIT_KERNEL_BATCH; i++)
+		reads[i] = one->reads[0];
+	request.reads = reads;
+	request.n_reads = LIMIT_KERNEL_BATCH + 1;
+	cr_assert_lt(engine_prepare(prepared, &request, &p, &err), 0);
+	cr_assert_eq(err.code, ERR_LIMIT_EXCEEDED);
+	request.n_reads = LIMIT_KERNEL_BATCH;
+	for (unsigned n = 0; n < ENGINE_PREPARED_MAX; n += LIMIT_KERNEL_BATCH) {
+		cr_assert_eq(engine_prepare(prepared, &request, &p, &err), 0, "%s", err.message);
+		pb_free(p);
+	}
+	request.n_reads = 1;
+	cr_assert_lt(engine_prepare(prepared, &request, &p, &err), 0);
+	cr_assert_eq(err.code, ERR_LIMIT_EXCEEDED);
+	request.replace = true;
+	cr_assert_eq(engine_prepare(prepared, &request, &p, &err), 0, "%s", err.message);
+	pb_free(p);
+	pb_free(one);
+	engine_prepared_free(prepared);
 }
