@@ -91,6 +91,14 @@ void vm_end(struct vm *vm, const struct vm_end_info *info);
 /* (any thread) CLOCK_MONOTONIC ns of the first KVM_RUN, 0 before. */
 uint64_t vm_first_run_ns(const struct vm *vm);
 
+/* What the host gave a vCPU's thread since it started. */
+struct vm_host_time {
+	uint64_t run_ns;  /* on a CPU */
+	uint64_t wait_ns; /* ready to run, but waiting for one: what a guest calls steal */
+};
+/* (any thread) -ESRCH: it does not run (yet, or any more); -ENOENT: this host keeps no such account. */
+int vm_vcpu_host_time(const struct vm *vm, unsigned vcpu, struct vm_host_time *ret) must_check;
+
 /* What must stand still while vCPUs are frozen beside the vCPUs themselves: back ends that write guest
  * memory. Called by the freezing thread after the last park and before the first release. quiesce returns
  * with nothing in flight. */
