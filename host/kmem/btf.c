@@ -564,3 +564,22 @@ int kbtf_path(const struct kbtf *btf, uint32_t type, const char *path, struct kb
 	*ret_place = place;
 	return 0;
 }
+
+int kbtf_enumerator(
+	const struct kbtf *btf, const char *enum_name, const char *name, int64_t *ret_value, struct err *err)
+{
+	uint32_t type = kbtf_find(btf, BTF_KIND_ENUM, enum_name);
+	struct btf_type t = type_get(btf, type);
+	const uint8_t *at = type ? type_extra(btf, type) : NULL;
+
+	for (unsigned i = 0; type && i < BTF_INFO_VLEN(t.info); i++) {
+		struct btf_enum e;
+
+		memcpy(&e, at + i * sizeof(e), sizeof(e));
+		if (strcmp(string_at(btf, e.name_off), name) != 0)
+			continue;
+		*ret_value = BTF_INFO_KFLAG(t.info) ? e.val : (int64_t)(uint32_t)e.val;
+		return 0;
+	}
+	return err_set(err, ERR_NOT_FOUND, "this kernel's enum %s has no %s", enum_name, name);
+}

@@ -42,6 +42,11 @@ bool kbtf_is_signed(const struct kbtf *btf, uint32_t type);
  * elements of an array. */
 uint32_t kbtf_target(const struct kbtf *btf, uint32_t type, uint32_t *ret_length);
 
+/* Value of an enumerator of the enum of that name. ERR_NOT_FOUND: no such enum, or it has no such enumerator.
+ */
+int kbtf_enumerator(const struct kbtf *btf, const char *enum_name, const char *name, int64_t *ret_value,
+	struct err *err) must_check;
+
 /* Type of the per-CPU variable of that name. ERR_NOT_FOUND with the nearest names. */
 int kbtf_per_cpu(const struct kbtf *btf, const char *name, uint32_t *ret_type, struct err *err) must_check;
 
