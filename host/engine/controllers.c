@@ -64,6 +64,7 @@ int controllers_needed(const Schedrig__V1__Scenario *s, const Schedrig__V1__Agen
 {
 	struct need n = {0};
 	char who[96];
+	bool any_client = false; /* what it will ask for is not known: whatever there is */
 	for (size_t i = 0; s->backdrop && i < s->backdrop->n_cgroups; i++) {
 		snprintf(who, sizeof(who), "backdrop.cgroups[%zu]", i);
 		definition(&n, s->backdrop->cgroups[i], who);
@@ -77,6 +78,12 @@ int controllers_needed(const Schedrig__V1__Scenario *s, const Schedrig__V1__Agen
 			snprintf(who, sizeof(who), "steps[%zu].setup[%zu]", i, k);
 			definition(&n, s->steps[i]->setup[k], who);
 		}
+		const Schedrig__V1__SetupFactory *factory = s->steps[i]->factory;
+		for (size_t k = 0; factory && k < factory->n_cgroups; k++) {
+			snprintf(who, sizeof(who), "steps[%zu].factory.cgroups[%zu]", i, k);
+			definition(&n, factory->cgroups[k], who);
+		}
+		any_client |= factory && factory->client;
 		for (size_t k = 0; k < s->steps[i]->n_ops; k++) {
 			snprintf(who, sizeof(who), "steps[%zu].ops[%zu]", i, k);
 			op(&n, s->steps[i]->ops[k], who);
@@ -84,7 +91,7 @@ int controllers_needed(const Schedrig__V1__Scenario *s, const Schedrig__V1__Agen
 	}
 	*ret_n = 0;
 	for (int i = 0; i < CONTROLLERS_MAX; i++) {
-		if (!n.needed[i])
+		if (!n.needed[i] && !(any_client && hello && has(hello, names[i])))
 			continue;
 		if (hello && !has(hello, names[i])) {
 			err_set(err, ERR_UNSUPPORTED,

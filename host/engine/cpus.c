@@ -35,6 +35,9 @@ int cpus_from_wire(const Schedrig__V1__CpusetSpec *wire, struct cpuspec *ret_spe
 		if (cpuset_parse(wire->exact->list, &spec.exact, err) < 0)
 			return err_wrap(err, "CPUs");
 		break;
+	case SCHEDRIG__V1__CPUSET_SPEC__FORM_EACH:
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			"`each` stands for the CPUs of a factory's place: there is no factory here");
 	default:
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			"no CPUs are given: one of llc, numa, range, disjoint, overlap, exact");

@@ -34,6 +34,7 @@ struct engine *engine_new(const struct engine_config *config, struct err *err)
 	pthread_mutex_init(&engine->store_lock, NULL);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&engine->changed, &attr);
+	pthread_cond_init(&engine->logged, &attr);
 	pthread_condattr_destroy(&attr);
 	if (config->run_dir) {
 		engine->record = record_open(config->run_dir, err);
@@ -59,6 +60,7 @@ void engine_free(struct engine *engine)
 	snapshot_layout_free(engine->layout);
 	read_tags_free(&engine->adhoc_tags);
 	pthread_cond_destroy(&engine->changed);
+	pthread_cond_destroy(&engine->logged);
 	pthread_mutex_destroy(&engine->store_lock);
 	pthread_mutex_destroy(&engine->event_lock);
 	pthread_mutex_destroy(&engine->lock);

@@ -20,6 +20,11 @@ struct vm;
 struct kmem;
 struct snapshot_store;
 
+/* A vCPU thread's time so far: on a CPU, and ready but without one. */
+struct host_time {
+	uint64_t run_ns, wait_ns;
+};
+
 /* What scenarios run on. Everything is borrowed and outlives the engine. */
 struct engine_config {
 	const struct cpu_layout *layout;
@@ -34,7 +39,9 @@ struct engine_config {
 	const char *build;         /* for results */
 	/* Every event, in order, with its number, from whichever thread made it; must not block long. */
 	void (*event)(const Schedrig__V1__Event *event, void *arg);
-	void *arg; /* of kmem() and event() */
+	/* What the host gave vCPU threads; NULL: asked of `vm`. Negative: not known. */
+	int (*host_time)(void *arg, unsigned vcpu, struct host_time *ret);
+	void *arg; /* of kmem(), event() and host_time() */
 };
 
 struct engine *engine_new(const struct engine_config *config, struct err *err) must_check;
@@ -58,6 +65,10 @@ void engine_cancel(struct engine *engine, const char *why);
 /* (any thread) The guest is gone: what runs ends at once as a failure of this class (ERR_GUEST_CRASHED, ...).
  * Sticky. */
 void engine_guest_lost(struct engine *engine, const struct err *why);
+/* (any thread) What a FactoryAsk event asked for; takes the answer over on success. ERR_NOT_FOUND: nobody
+ * waits for it. */
+int engine_factory_answer(
+	struct engine *engine, Schedrig__V1__FactoryAnswer *answer, struct err *err) must_check;
 /* (any thread) Name of the running scenario copied into buffer; false when there is none. */
 bool engine_running(struct engine *engine, char *buffer, size_t size);
 

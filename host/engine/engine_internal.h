@@ -42,6 +42,13 @@ struct engine {
 	struct record *record;      /* [event_lock] of the controller's life; NULL: nowhere */
 	struct record *run_record;  /* [event_lock] of the running scenario; may be the same */
 	unsigned runs;              /* [lock] begun so far */
+	struct log_watch *watches;  /* [event_lock] lines that the running scenario looks for (expect.h) */
+	size_t n_watches;           /* [event_lock] */
+	pthread_cond_t logged;      /* [event_lock] CLOCK_MONOTONIC; one of them came */
+
+	uint64_t ask;                        /* [lock] number of the last question to a client */
+	bool ask_open;                       /* [lock] its answer is waited for */
+	Schedrig__V1__FactoryAnswer *answer; /* [lock] it came: the waiter's */
 
 	pthread_mutex_t store_lock;     /* config.snapshots, layout */
 	struct snapshot_layout *layout; /* [store_lock] made on first use */

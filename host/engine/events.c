@@ -3,6 +3,7 @@
  * Any thread. */
 #include "common/clock.h"
 #include "host/engine/engine_internal.h"
+#include "host/engine/expect.h"
 #include "host/vm/freeze.h"
 
 #include <errno.h>
@@ -32,6 +33,8 @@ void engine_emit(struct engine *engine, Schedrig__V1__Event *event)
 	event->time_ns = clock_now_ns();
 	event->scenario_ns = scenario_now(engine);
 	event->phase = engine->phase;
+	if (event->kind_case == SCHEDRIG__V1__EVENT__KIND_KERNEL_LOG)
+		expect_log(engine, event->kernel_log, engine->phase);
 	if (engine->run_record)
 		record_event(engine->run_record, event);
 	else if (engine->record)

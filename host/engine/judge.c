@@ -1,267 +1,227 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Assertions over workers' reports (see judge.h). Reports come from the guest: numbers are compared, never
- * used as indices unchecked. */
+/* Assertions over workers' reports: whether they got on, and where they ran (see judge.h). */
 #include "host/engine/judge.h"
 
+#include "common/log.h"
 #include "common/parse.h"
 
+#include <stdarg.h>
 #include <string.h>
 
 #define FAIL SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_FAIL
 #define PASS SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_PASS
 #define INCONCLUSIVE SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_INCONCLUSIVE
 
-struct layer {
-	struct run *run;
-	const struct limits *limits;
-	const bool *governed;
-	size_t n_phases;
-	const char *place;
-	uint32_t phase;
-};
-
-/* What of a worker's life a layer sees. */
-struct share {
-	uint64_t units, cpu_ns, wall_ns, max_gap_ns;
-	bool any;
-};
-
-static bool governs(const struct layer *l, uint32_t phase)
+const char *judge_worker(const Schedrig__V1__WorkerReport *w, char buffer[JUDGE_NAME_BYTES])
 {
-	return phase < l->n_phases && l->governed[phase];
-}
-
-static uint64_t phase_length_ns(const struct layer *l, uint32_t phase)
-{
-	const Schedrig__V1__RunResult *result = l->run->result;
-	if (phase == 0 || phase > result->n_steps)
-		return 0;
-	const Schedrig__V1__StepResult *step = result->steps[phase - 1];
-	return step->end_ns > step->begin_ns ? step->end_ns - step->begin_ns : 0;
-}
-
-/* Phases between a worker's start and its first sign of life: it did nothing in them, and that counts. */
-static void add_silence(const struct layer *l, const Schedrig__V1__WorkerReport *w, struct share *share)
-{
-	for (uint32_t p = w->started_phase; p < w->phases[0]->phase && p < l->n_phases; p++) {
-		if (!l->governed[p])
-			continue;
-		share->any = true;
-		share->max_gap_ns = MAX_OF(share->max_gap_ns, phase_length_ns(l, p));
-	}
-}
-
-static struct share share_of(const struct layer *l, const Schedrig__V1__WorkerReport *w)
-{
-	struct share share = {0};
-	if (!w->n_phases && governs(l, w->started_phase))
-		return (struct share){w->units, w->cpu_ns, w->wall_ns, w->max_gap_ns, true};
-	for (size_t i = 0; i < w->n_phases; i++) {
-		const Schedrig__V1__PhasePart *part = w->phases[i];
-		if (!governs(l, part->phase))
-			continue;
-		share.any = true;
-		share.units += part->units;
-		share.cpu_ns += part->cpu_ns;
-		share.wall_ns += part->wall_ns;
-		share.max_gap_ns = MAX_OF(share.max_gap_ns, part->max_gap_ns);
-	}
-	if (w->n_phases)
-		add_silence(l, w, &share);
-	return share;
-}
-
-/* "worker 123 (web/spinner)" */
-static const char *who(const Schedrig__V1__WorkerReport *w, char *buffer, size_t size)
-{
-	snprintf(buffer, size, "worker %d (%s in %s%s)", w->pid, w->comm,
+	snprintf(buffer, JUDGE_NAME_BYTES, "worker %d (%s in %s%s)", w->pid, w->comm,
 		*w->cgroup ? "cgroup " : "the runner cgroup", w->cgroup);
 	return buffer;
 }
 
-static void numbers(Schedrig__V1__VerdictPart *part, double value, double threshold)
+const char *judge_cgroup(const char *cgroup, char buffer[JUDGE_NAME_BYTES])
+{
+	snprintf(buffer, JUDGE_NAME_BYTES, "%s%s", *cgroup ? "cgroup " : "the runner cgroup", cgroup);
+	return buffer;
+}
+
+static Schedrig__V1__VerdictPart *with_numbers(
+	Schedrig__V1__VerdictPart *part, double value, double threshold)
 {
 	if (!part)
-		return;
+		return NULL;
 	part->value = value;
 	part->threshold = threshold;
 	part->has_numbers = true;
+	return part;
 }
 
-static void judge_missing(const struct layer *l)
+Schedrig__V1__VerdictPart *judge_find(struct layer *l, Schedrig__V1__VerdictKind verdict, const char *kind,
+	double value, double threshold, const char *fmt, ...)
 {
-	const Schedrig__V1__RunResult *result = l->run->result;
-	char name[400];
-	for (size_t i = 0; i < result->n_workers; i++)
-		if (result->workers[i]->missing && governs(l, result->workers[i]->started_phase))
-			run_find(l->run, INCONCLUSIVE, "not_stuck", l->place, l->phase,
-				"%s never reported, so what it did is not known",
-				who(result->workers[i], name, sizeof(name)));
+	char text[900];
+	va_list args;
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	return with_numbers(
+		run_find(l->run, verdict, kind, l->place, l->phase, "%s", text), value, threshold);
 }
 
-static void judge_units(const struct layer *l)
+Schedrig__V1__VerdictPart *judge_timing(
+	struct layer *l, const char *kind, double value, double threshold, const char *fmt, ...)
+{
+	char text[800];
+	va_list args;
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	double allowed = assertions_steal_pct(l->limits);
+	if (l->steal_pct <= allowed)
+		return judge_find(l, FAIL, kind, value, threshold, "%s", text);
+	return judge_find(l, INCONCLUSIVE, kind, value, threshold,
+		"%s; but the host kept vCPU %u waiting for %.0f %% of the time (max_steal_pct is %.0f), so "
+		"this may be "
+		"its doing",
+		text, l->steal_vcpu, l->steal_pct, allowed);
+}
+
+double judge_steal(
+	const Schedrig__V1__RunResult *result, const bool *phases, size_t n_phases, unsigned *ret_vcpu)
+{
+	double worst = -1;
+	for (size_t i = 0; i < result->n_steps; i++) {
+		const Schedrig__V1__StepResult *step = result->steps[i];
+		if (step->index + 1 >= n_phases || !phases[step->index + 1] || !step->host_ns)
+			continue;
+		for (size_t k = 0; k < step->n_host; k++) {
+			double pct = 100.0 * (double)step->host[k]->wait_ns / (double)step->host_ns;
+			if (pct <= worst)
+				continue;
+			worst = pct;
+			*ret_vcpu = step->host[k]->vcpu;
+		}
+	}
+	return worst;
+}
+
+static void judge_missing(struct layer *l)
 {
 	const Schedrig__V1__RunResult *result = l->run->result;
-	char name[400];
-	size_t stuck = 0, seen = 0;
+	const struct shares *s = &l->shares;
+	char name[JUDGE_NAME_BYTES];
 	for (size_t i = 0; i < result->n_workers; i++) {
 		const Schedrig__V1__WorkerReport *w = result->workers[i];
-		struct share share = share_of(l, w);
-		if (w->missing || !share.any)
-			continue;
-		seen++;
-		if (share.units)
+		if (w->missing && w->started_phase < s->n_phases && s->phases[w->started_phase])
+			run_find(l->run, INCONCLUSIVE, "not_stuck", l->place, l->phase,
+				"%s never reported, so what it did is not known", judge_worker(w, name));
+	}
+}
+
+static void judge_units(struct layer *l)
+{
+	char name[JUDGE_NAME_BYTES];
+	size_t stuck = 0;
+	for (size_t i = 0; i < l->shares.n; i++) {
+		const struct share *share = &l->shares.share[i];
+		if (share->units)
 			continue;
 		stuck++;
-		numbers(run_find(l->run, FAIL, "not_stuck", l->place, l->phase, "%s did no work at all",
-				who(w, name, sizeof(name))),
-			0, 1);
+		judge_find(l, FAIL, "not_stuck", 0, 1, "%s did no work at all",
+			judge_worker(share->worker, name));
 	}
-	if (seen && !stuck)
-		run_find(l->run, PASS, "not_stuck", l->place, l->phase, "all %zu workers did work", seen);
+	if (!stuck && l->shares.n)
+		run_find(l->run, PASS, "not_stuck", l->place, l->phase, "all %zu workers did work",
+			l->shares.n);
 }
 
-static void judge_gap(const struct layer *l)
+static void judge_gap(struct layer *l)
 {
-	const Schedrig__V1__RunResult *result = l->run->result;
-	const char *kind = l->limits->gap ? "gap" : "not_stuck";
-	const Schedrig__V1__WorkerReport *worst = NULL;
-	uint64_t worst_ns = 0, limit = l->limits->max_gap_ns;
+	const char *kind = l->limits->max_gap ? "gap" : "not_stuck";
+	uint64_t limit = l->limits->max_gap ? l->limits->max_gap->ns : ASSERT_GAP_NS;
+	const struct share *worst = NULL;
 	size_t over = 0;
-	char name[400], gap[32], allowed[32];
-	format_duration(limit, allowed, sizeof(allowed));
-	for (size_t i = 0; i < result->n_workers; i++) {
-		const Schedrig__V1__WorkerReport *w = result->workers[i];
-		struct share share = share_of(l, w);
-		if (w->missing || !share.any)
-			continue;
-		if (!worst || share.max_gap_ns > worst_ns) {
-			worst = w;
-			worst_ns = share.max_gap_ns;
-		}
-		over += share.max_gap_ns > limit;
+	char name[JUDGE_NAME_BYTES], gap[32], allowed[32], run[32], own[80] = "";
+	for (size_t i = 0; i < l->shares.n; i++) {
+		const struct share *share = &l->shares.share[i];
+		if (!worst || share->max_gap_ns > worst->max_gap_ns)
+			worst = share;
+		over += share->max_gap_ns > limit;
 	}
 	if (!worst)
 		return;
-	format_duration(worst_ns, gap, sizeof(gap));
-	who(worst, name, sizeof(name));
-	Schedrig__V1__VerdictPart *part;
-	if (over)
-		part = run_find(l->run, FAIL, kind, l->place, l->phase,
-			"%s got nothing done for %s: %s are allowed%s", name, gap, allowed,
-			over > 1 ? " (others had gaps too)" : "");
+	format_duration(worst->max_gap_ns, gap, sizeof(gap));
+	format_duration(limit, allowed, sizeof(allowed));
+	if (worst->has_gap_run)
+		snprintf(own, sizeof(own), " (%s of its vCPU's own run time)",
+			format_duration(worst->gap_run_ns, run, sizeof(run)));
+	judge_worker(worst->worker, name);
+	double value = (double)worst->max_gap_ns, threshold = (double)limit;
+	if (!over)
+		judge_find(l, PASS, kind, value, threshold, "the longest gap is %s%s, of %s", gap, own, name);
+	else if (worst->has_gap_run && worst->gap_run_ns <= limit && over == 1)
+		judge_find(l, INCONCLUSIVE, kind, value, threshold,
+			"%s got nothing done for %s%s: %s are allowed, and the rest is the host's doing",
+			name, gap, own, allowed);
 	else
-		part = run_find(
-			l->run, PASS, kind, l->place, l->phase, "the longest gap is %s, of %s", gap, name);
-	numbers(part, (double)worst_ns, (double)limit);
+		judge_timing(l, kind, value, threshold, "%s got nothing done for %s%s: %s are allowed%s",
+			name, gap, own, allowed, over > 1 ? " (others had gaps too)" : "");
 }
 
-/* Shares are comparable among workers of one type: a type that sleeps by itself is off the CPU by its nature.
- */
-static bool same_group(const Schedrig__V1__WorkerReport *a, const Schedrig__V1__WorkerReport *b)
+/* Shares are comparable among workers of one type: one that sleeps by itself is off the CPU by its nature. */
+static void judge_spread(struct layer *l)
 {
-	return strcmp(a->cgroup, b->cgroup) == 0 && strcmp(a->work_type, b->work_type) == 0;
-}
-
-static bool measurable(const struct layer *l, const Schedrig__V1__WorkerReport *w, double *ret_off_pct)
-{
-	struct share share = share_of(l, w);
-	if (w->missing || !share.any || share.wall_ns < JUDGE_MEASURABLE_NS)
-		return false;
-	double cpu = (double)MIN_OF(share.cpu_ns, share.wall_ns);
-	*ret_off_pct = 100.0 * (1.0 - cpu / (double)share.wall_ns);
-	return true;
-}
-
-/* Workers come grouped by cgroup seldom enough: each group is found from its first member. */
-static bool is_first(const struct layer *l, size_t index)
-{
-	const Schedrig__V1__RunResult *result = l->run->result;
-	double off;
-	for (size_t i = 0; i < index; i++)
-		if (same_group(result->workers[i], result->workers[index]) &&
-			measurable(l, result->workers[i], &off))
-			return false;
-	return true;
-}
-
-static void judge_spread(const struct layer *l)
-{
-	const Schedrig__V1__RunResult *result = l->run->result;
-	const char *kind = l->limits->spread ? "fairness" : "not_stuck";
-	double limit = l->limits->max_spread_pct, worst = -1;
+	const struct shares *s = &l->shares;
+	const char *kind = l->limits->max_spread_pct ? "fairness" : "not_stuck";
+	double limit = l->limits->max_spread_pct ? l->limits->max_spread_pct->value : ASSERT_SPREAD_PCT,
+	       widest = -1;
 	bool failed = false;
-	for (size_t i = 0; i < result->n_workers; i++) {
-		const Schedrig__V1__WorkerReport *first = result->workers[i];
-		double low, high, off;
-		size_t n = 1;
-		if (!measurable(l, first, &low) || !is_first(l, i))
-			continue;
-		high = low;
-		for (size_t k = i + 1; k < result->n_workers; k++) {
-			if (!same_group(first, result->workers[k]) ||
-				!measurable(l, result->workers[k], &off))
-				continue;
-			low = MIN_OF(low, off);
-			high = MAX_OF(high, off);
-			n++;
-		}
+	char name[JUDGE_NAME_BYTES];
+	for (size_t i = 0, end; i < s->n; i = end) {
+		double low, high;
+		size_t n;
+		end = shares_group_end(s, i);
+		double spread = shares_spread_pct(s, i, end, &n, &low, &high);
 		if (n < 2)
 			continue;
-		worst = MAX_OF(worst, high - low);
-		if (high - low <= limit)
+		widest = MAX_OF(widest, spread);
+		if (spread <= limit)
 			continue;
 		failed = true;
-		numbers(run_find(l->run, FAIL, kind, l->place, l->phase,
-				"%zu %s workers in %s%s are off the CPU for %.1f %% to %.1f %% of the time: "
-				"a spread of %.1f, "
-				"%.1f is allowed",
-				n, first->work_type, *first->cgroup ? "cgroup " : "the runner cgroup",
-				first->cgroup, low, high, high - low, limit),
-			high - low, limit);
+		judge_timing(l, kind, spread, limit,
+			"%zu %s workers in %s are off the CPU for %.1f %% to %.1f %% of the time: a spread "
+			"of %.1f, %.1f is "
+			"allowed",
+			n, s->share[i].worker->work_type, judge_cgroup(s->share[i].worker->cgroup, name), low,
+			high, spread, limit);
 	}
-	if (worst < 0 && l->limits->spread)
+	if (widest < 0 && l->limits->max_spread_pct)
 		run_find(l->run, INCONCLUSIVE, kind, l->place, l->phase,
 			"no cgroup had two workers of a kind for long enough to compare them");
-	else if (worst >= 0 && !failed)
-		numbers(run_find(l->run, PASS, kind, l->place, l->phase,
-				"the widest off-CPU spread in a cgroup is %.1f %%", worst),
-			worst, limit);
+	else if (widest >= 0 && !failed)
+		judge_find(l, PASS, kind, widest, limit, "the widest off-CPU spread in a cgroup is %.1f %%",
+			widest);
 }
 
-static void judge_isolation(const struct layer *l)
+static void judge_isolation(struct layer *l)
 {
-	const Schedrig__V1__RunResult *result = l->run->result;
-	size_t failed = 0, seen = 0;
-	char name[400];
-	for (size_t i = 0; i < result->n_workers; i++) {
-		const Schedrig__V1__WorkerReport *w = result->workers[i];
-		struct share share = share_of(l, w);
-		seen += share.any && !w->missing;
-		size_t here = 0;
+	const struct shares *s = &l->shares;
+	size_t failed = 0;
+	char name[JUDGE_NAME_BYTES];
+	for (size_t i = 0; i < s->n; i++) {
+		const Schedrig__V1__WorkerReport *w = s->share[i].worker;
 		const Schedrig__V1__Trespass *first = NULL;
+		size_t here = 0;
 		for (size_t k = 0; k < w->n_trespasses; k++) {
-			if (!governs(l, w->trespasses[k]->phase))
+			const Schedrig__V1__Trespass *t = w->trespasses[k];
+			if (t->phase >= s->n_phases || !s->phases[t->phase])
 				continue;
 			here++;
-			first = first ? first : w->trespasses[k];
+			first = first ? first : t;
 		}
 		if (!first)
 			continue;
 		failed++;
-		numbers(run_find(l->run, FAIL, "isolation", l->place, l->phase,
-				"%s ran on CPU %u when its cpuset was %s%s", who(w, name, sizeof(name)),
-				first->cpu, first->allowed, here > 1 ? " (and more such times)" : ""),
-			(double)here, 0);
+		judge_find(l, FAIL, "isolation", (double)here, 0, "%s ran on CPU %u when its cpuset was %s%s",
+			judge_worker(w, name), first->cpu, first->allowed,
+			here > 1 ? " (and more such times)" : "");
 	}
-	if (seen && !failed)
+	if (s->n && !failed)
 		run_find(l->run, PASS, "isolation", l->place, l->phase, "no worker left its cpuset");
 }
 
-void judge_layer(struct run *run, const struct limits *limits, const bool *governed, size_t n_phases,
-	const char *place, uint32_t phase)
+static bool asserts_of_workers(const Schedrig__V1__Assertions *limits)
 {
-	if (!limits->not_stuck && !limits->isolation && !limits->gap && !limits->spread)
+	Schedrig__V1__Assertions only = SCHEDRIG__V1__ASSERTIONS__INIT;
+	assertions_merge(&only, limits);
+	return assertions_any(&only);
+}
+
+void judge_layer(struct run *run, const Schedrig__V1__Assertions *limits, const bool *governed,
+	size_t n_phases, const char *place, uint32_t phase)
+{
+	struct err err = ERR_INIT;
+	if (!asserts_of_workers(limits))
 		return;
 	bool any_phase = false;
 	for (size_t i = 1; i < n_phases; i++)
@@ -269,23 +229,26 @@ void judge_layer(struct run *run, const struct limits *limits, const bool *gover
 	/* Steps with assertions of their own may leave nothing to the scenario's. */
 	if (!any_phase && n_phases > 1)
 		return;
-	struct layer layer = {run, limits, governed, n_phases, place, phase};
-	bool any_worker = false;
-	for (size_t i = 0; i < run->result->n_workers; i++)
-		any_worker |=
-			run->result->workers[i]->missing || share_of(&layer, run->result->workers[i]).any;
-	if (!any_worker) {
-		run_find(run, INCONCLUSIVE, "not_stuck", place, phase,
-			"no worker ran, so there is nothing to judge");
+	struct layer l = {.run = run, .limits = limits, .place = place, .phase = phase};
+	if (shares_init(&l.shares, run->result, governed, n_phases, &err) < 0) {
+		run_find(run, INCONCLUSIVE, "not_stuck", place, phase, "%s", err.message);
 		return;
 	}
-	judge_missing(&layer);
-	if (limits->not_stuck)
-		judge_units(&layer);
-	if (limits->not_stuck || limits->gap)
-		judge_gap(&layer);
-	if (limits->not_stuck || limits->spread)
-		judge_spread(&layer);
-	if (limits->isolation)
-		judge_isolation(&layer);
+	l.steal_pct = judge_steal(run->result, governed, n_phases, &l.steal_vcpu);
+	if (!l.shares.n && !l.shares.missing) {
+		run_find(run, INCONCLUSIVE, "not_stuck", place, phase,
+			"no worker ran, so there is nothing to judge");
+	} else {
+		judge_missing(&l);
+		if (assertions_not_stuck(limits))
+			judge_units(&l);
+		if (assertions_not_stuck(limits) || limits->max_gap)
+			judge_gap(&l);
+		if (assertions_not_stuck(limits) || limits->max_spread_pct)
+			judge_spread(&l);
+		if (assertions_isolation(limits))
+			judge_isolation(&l);
+		judge_rates(&l);
+	}
+	shares_deinit(&l.shares);
 }

@@ -5,6 +5,8 @@
 #include "common/parse.h"
 #include "host/engine/controllers.h"
 #include "host/engine/engine_internal.h"
+#include "host/engine/expect.h"
+#include "host/engine/verdict_kinds.h"
 #include "host/engine/ops.h"
 #include "host/link/link.h"
 #include "proto/pb.h"
@@ -41,6 +43,7 @@ Schedrig__V1__VerdictPart *run_find(struct run *run, Schedrig__V1__VerdictKind v
 {
 	char text[1024];
 	va_list args;
+	assert(verdict_kind_known(kind));
 	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
@@ -76,7 +79,7 @@ void run_fail(struct run *run, const struct err *why, uint32_t phase)
 	Schedrig__V1__VerdictPart *part = NULL;
 	switch (err.code) {
 	case ERR_CANCELLED:
-		part = run_find(run, SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_INCONCLUSIVE, "cancelled",
+		part = run_find(run, SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_INCONCLUSIVE, "op_error",
 			err.place, phase, "the scenario was given up: %s", err.message);
 		break;
 	case ERR_GUEST_CRASHED:
@@ -108,7 +111,7 @@ void run_take_teardown(struct run *run, Schedrig__V1__AgentResponse *response, u
 	for (size_t i = 0; i < teardown->n_errors; i++) {
 		const Schedrig__V1__Error *error = teardown->errors[i];
 		engine_warning(run->engine, "teardown: %s", error->message);
-		run_find(run, SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_INCONCLUSIVE, "teardown", error->place,
+		run_find(run, SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_INCONCLUSIVE, "op_error", error->place,
 			phase, "not everything could be cleaned up: %s", error->message);
 	}
 }
@@ -128,7 +131,7 @@ static void end_scenario(struct run *run)
 	if (r < 0 && !run->stop)
 		run_fail(run, &err, phase);
 	else if (r < 0 && engine_interrupted(run->engine) != ENGINE_WAIT_LOST)
-		run_find(run, SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_INCONCLUSIVE, "teardown", "", phase,
+		run_find(run, SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_INCONCLUSIVE, "op_error", "", phase,
 			"the scenario could not be torn down: %s", err.message);
 	pb_free(response);
 }
@@ -255,6 +258,7 @@ static uint64_t play(struct run *run)
 		emit_start(run);
 		for (size_t i = 0; i < run->scenario->n_steps && !run->stop; i++)
 			run_step(run, i);
+		expect_scenario(run);
 	}
 	/* Whatever happened: the backdrop goes. Its reports count. */
 	if (engine_interrupted(run->engine) != ENGINE_WAIT_LOST)
@@ -387,8 +391,10 @@ int engine_run(struct engine *engine, const Schedrig__V1__Scenario *scenario,
 	if (skip)
 		run_find(
 			&run, SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_SKIP, "needs", "needs", 0, "%s", skip);
-	else
+	else if (expect_begin(&run, err) == 0)
 		iterations = play(&run);
+	else
+		run_fail(&run, err, 0);
 	Schedrig__V1__RunResult *result = run.result;
 	result->ops = run.ops.result;
 	result->n_ops = run.ops.n;

@@ -4,7 +4,10 @@
 #include "common/clock.h"
 #include "common/parse.h"
 #include "host/engine/engine_internal.h"
+#include "host/engine/expect.h"
+#include "host/engine/factory.h"
 #include "host/engine/ops.h"
+#include "host/engine/sample.h"
 #include "proto/pb.h"
 
 #include <errno.h>
@@ -18,21 +21,46 @@ struct step {
 	struct run *run;
 	const Schedrig__V1__Step *step;
 	uint32_t index, phase;
+	size_t n_setup;
 	struct planned_op *ops, *setup; /* [n_ops], [n_setup]; in one block, ops first */
 	Schedrig__V1__Op *made;
 	Schedrig__V1__AddCgroupDef *defs;
 	Schedrig__V1__StepResult *result;
 	struct hold_length hold;
+	struct setup made_setup; /* by the step's factory */
+	struct sample begin;
 	bool failed;
 };
+
+/* The step's own, or what its factory makes. */
+static int find_setup(struct step *s, Schedrig__V1__CgroupDef ***ret, struct err *err)
+{
+	const Schedrig__V1__SetupFactory *factory = s->step->factory;
+	*ret = s->step->setup;
+	s->n_setup = s->step->n_setup;
+	if (!factory)
+		return 0;
+	if (factory->client) {
+		if (factory_ask(s->run, s->index, &s->made_setup, err) < 0)
+			return err_errno(err->code);
+	} else if (factory_expand(factory, s->run->engine->config.layout, &s->made_setup, err) < 0) {
+		return err_at(err, "steps[%u].factory", s->index);
+	}
+	*ret = s->made_setup.def;
+	s->n_setup = s->made_setup.n;
+	return 0;
+}
 
 static int plan(struct step *s, struct err *err)
 {
 	const Schedrig__V1__Step *step = s->step;
-	size_t n = step->n_ops + step->n_setup;
+	Schedrig__V1__CgroupDef **setup;
+	if (find_setup(s, &setup, err) < 0)
+		return err_errno(err->code);
+	size_t n = step->n_ops + s->n_setup;
 	s->ops = calloc(n + 1, sizeof(*s->ops));
-	s->made = calloc(step->n_setup + 1, sizeof(*s->made));
-	s->defs = calloc(step->n_setup + 1, sizeof(*s->defs));
+	s->made = calloc(s->n_setup + 1, sizeof(*s->made));
+	s->defs = calloc(s->n_setup + 1, sizeof(*s->defs));
 	s->result = malloc(sizeof(*s->result));
 	if (!s->ops || !s->made || !s->defs || !s->result)
 		return err_set_os(err, ERR_HOST, ENOMEM, "cannot begin the step");
@@ -42,10 +70,10 @@ static int plan(struct step *s, struct err *err)
 		s->ops[i].op = step->ops[i];
 		snprintf(s->ops[i].place, sizeof(s->ops[i].place), "steps[%u].ops[%zu]", s->index, i);
 	}
-	for (size_t i = 0; i < step->n_setup; i++) {
+	for (size_t i = 0; i < s->n_setup; i++) {
 		schedrig__v1__op__init(&s->made[i]);
 		schedrig__v1__add_cgroup_def__init(&s->defs[i]);
-		s->defs[i].def = step->setup[i];
+		s->defs[i].def = setup[i];
 		s->made[i].kind_case = SCHEDRIG__V1__OP__KIND_ADD_CGROUP_DEF;
 		s->made[i].add_cgroup_def = &s->defs[i];
 		s->setup[i].op = &s->made[i];
@@ -130,7 +158,7 @@ static void resolve_hold(struct step *s)
 	char asked[32], place[32];
 	snprintf(place, sizeof(place), "steps[%u].hold", s->index);
 	if (s->hold.nothing) {
-		run_find(run, SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_PASS, "hold", place, s->phase,
+		run_find(run, SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_PASS, "expectation", place, s->phase,
 			loop ? "warning: no scenario time was left, so the loop made no pass"
 			     : "warning: no scenario time was left of the %s that were asked for",
 			format_duration(s->hold.asked_ns, asked, sizeof(asked)));
@@ -264,7 +292,7 @@ static void run_loop(struct step *s)
 	struct err err = ERR_INIT;
 	struct op_context context = context_of(s);
 	uint64_t interval = s->step->hold->loop->ns;
-	if (ops_apply(&context, s->setup, s->step->n_setup, &err) < 0) {
+	if (ops_apply(&context, s->setup, s->n_setup, &err) < 0) {
 		fail_ops(s, &err);
 		return;
 	}
@@ -293,7 +321,7 @@ static void run_once(struct step *s)
 	struct err err = ERR_INIT;
 	struct op_context context = context_of(s);
 	/* One list, so that no round trip falls between the last op and the set-up. */
-	if (ops_apply(&context, s->ops, s->step->n_ops + s->step->n_setup, &err) < 0) {
+	if (ops_apply(&context, s->ops, s->step->n_ops + s->n_setup, &err) < 0) {
 		fail_ops(s, &err);
 		return;
 	}
@@ -333,6 +361,24 @@ static void keep_result(struct step *s)
 		result->steps[result->n_steps++] = TAKE_PTR(s->result);
 }
 
+/* Reading the guest's memory costs, so it is done for those who ask. */
+static bool wants_pages(const struct run *run)
+{
+	const Schedrig__V1__Scenario *s = run->scenario;
+	bool wanted = s->assertions && s->assertions->max_cross_node_migration_ratio;
+	for (size_t i = 0; i < s->n_steps; i++)
+		wanted |= s->steps[i]->assertions && s->steps[i]->assertions->max_cross_node_migration_ratio;
+	return wanted;
+}
+
+static void end_samples(struct step *s)
+{
+	struct sample end;
+	sample_take(s->run->engine, s->begin.has_pages, &end);
+	sample_record(&s->begin, &end, s->result);
+	sample_deinit(&end);
+}
+
 void run_step(struct run *run, size_t index)
 {
 	struct step s = {.run = run,
@@ -345,12 +391,15 @@ void run_step(struct run *run, size_t index)
 	} else {
 		engine_phase_set(run->engine, s.phase);
 		s.result->begin_ns = engine_scenario_ns(run->engine);
+		sample_take(run->engine, wants_pages(run), &s.begin);
 		if (hold_is_loop(s.step->hold))
 			run_loop(&s);
 		else
 			run_once(&s);
 		if (!*s.result->ended_by)
 			s.result->ended_by = strdup("time");
+		end_samples(&s);
+		expect_step(run, index);
 		emit_end(&s);
 		tear_down(&s);
 		keep_result(&s);
@@ -358,5 +407,7 @@ void run_step(struct run *run, size_t index)
 	free(s.ops);
 	free(s.made);
 	free(s.defs);
+	setup_deinit(&s.made_setup);
+	sample_deinit(&s.begin);
 	pb_free(s.result);
 }

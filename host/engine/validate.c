@@ -3,6 +3,7 @@
 #include "host/engine/validate.h"
 
 #include "common/clock.h"
+#include "host/engine/assertions.h"
 #include "proto/pb.h"
 #include "proto/wire.h"
 
@@ -154,21 +155,16 @@ static void check_backdrop(struct check *check, const Schedrig__V1__Backdrop *ba
 	check->backdrop = false;
 }
 
-static bool asserts(const Schedrig__V1__Assertions *a)
-{
-	return a && (a->not_stuck || a->isolation || a->max_gap || a->max_spread_pct);
-}
-
 /* Whether the run could come out as anything but Pass by what the scenario says. */
 static bool anything_asserted(const Schedrig__V1__Scenario *s)
 {
-	bool found = asserts(s->assertions);
+	bool found = assertions_any(s->assertions);
 	for (size_t i = 0; i < s->n_payloads; i++)
 		found |= s->payloads[i]->n_checks > 0;
 	for (size_t i = 0; s->backdrop && i < s->backdrop->n_ops; i++)
 		found |= s->backdrop->ops[i]->expect_error != 0;
 	for (size_t i = 0; i < s->n_steps; i++) {
-		found |= asserts(s->steps[i]->assertions);
+		found |= assertions_any(s->steps[i]->assertions);
 		for (size_t k = 0; k < s->steps[i]->n_ops; k++)
 			found |= s->steps[i]->ops[k]->expect_error != 0;
 	}

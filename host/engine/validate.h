@@ -73,11 +73,14 @@ void check_end_payload(struct check *check, const char *name, const Schedrig__V1
 
 /* validate_kernel.c */
 void check_kernel_op(struct check *check, const Schedrig__V1__Op *op);
+/* A number that is read hot. */
+void check_kernel_target(struct check *check, const Schedrig__V1__Target *target, Schedrig__V1__Width width);
 
 /* validate_ops.c */
 void check_ops(struct check *check, Schedrig__V1__Op *const *ops, size_t n, enum name_owner owner);
 /* validate_step.c */
 void check_step(struct check *check, const Schedrig__V1__Step *step, int index);
+/* validate_assertions.c */
 void check_assertions(struct check *check, const Schedrig__V1__Assertions *assertions);
 /* validate_needs.c. True when the machine is not one for this scenario; *ret_reason is heap memory. */
 bool check_needs(struct check *check, const Schedrig__V1__Needs *needs, char **ret_reason);

@@ -83,6 +83,14 @@ static void check_target(struct check *check, const Schedrig__V1__Target *target
 	}
 }
 
+void check_kernel_target(struct check *check, const Schedrig__V1__Target *target, Schedrig__V1__Width width)
+{
+	check_target(check, target, NULL, true);
+	if (width == SCHEDRIG__V1__WIDTH__WIDTH_UNSET && !has_type(target))
+		check_bad(
+			check, ERR_INVALID_ARGUMENT, "width", "no width is given: one of u8, u16, u32, u64");
+}
+
 static void check_fits(struct check *check, uint64_t value, uint64_t max)
 {
 	if (value > max)

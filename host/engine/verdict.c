@@ -2,73 +2,45 @@
 /* The verdict: assertions by layers over what workers and payloads reported, and the worst of all findings.
  * The run's thread.
  *
- * Layers: an assertion of the scenario governs every phase whose step does not set assertions of its own; a
+ * Layers: a threshold of the scenario governs every phase whose step does not set thresholds of its own; a
  * step's own are merged over the scenario's, field by field, and govern that step's phase. Each layer judges
- * the parts of worker reports that fall in its phases. */
-#include "common/clock.h"
-#include "common/parse.h"
+ * the parts of worker reports that fall in its phases. Deltas and expectations name what they are about, and
+ * count wherever they stand. */
 #include "host/engine/engine_internal.h"
+#include "host/engine/expect.h"
 #include "host/engine/judge.h"
+#include "host/engine/measure.h"
 
-#include <math.h>
 #include <string.h>
-
-static bool has_own(const Schedrig__V1__Assertions *a)
-{
-	return a && (a->not_stuck || a->isolation || a->max_gap || a->max_spread_pct);
-}
-
-static struct limits limits_of(const Schedrig__V1__Assertions *base, const Schedrig__V1__Assertions *own)
-{
-	struct limits l = {0};
-	const Schedrig__V1__Assertions *layers[] = {base, own};
-	for (size_t i = 0; i < ARRAY_SIZE(layers); i++) {
-		const Schedrig__V1__Assertions *a = layers[i];
-		if (!a)
-			continue;
-		l.not_stuck |= a->not_stuck != NULL;
-		l.isolation |= a->isolation != NULL;
-		if (a->max_gap) {
-			l.gap = true;
-			l.max_gap_ns = a->max_gap->ns;
-		}
-		if (a->max_spread_pct) {
-			l.spread = true;
-			l.max_spread_pct = a->max_spread_pct->value;
-		}
-	}
-	if (!l.gap)
-		l.max_gap_ns = JUDGE_GAP_NS;
-	if (!l.spread)
-		l.max_spread_pct = JUDGE_SPREAD_PCT;
-	return l;
-}
 
 static void judge_workers(struct run *run)
 {
 	const Schedrig__V1__Scenario *s = run->scenario;
 	size_t n_phases = s->n_steps + 1;
-	bool *governed = calloc(n_phases, sizeof(*governed));
+	_cleanup_free_ bool *governed = calloc(n_phases, sizeof(*governed));
 	if (!governed) {
 		run_find(run, SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_INCONCLUSIVE, "not_stuck", "", 0,
 			"out of memory");
 		return;
 	}
-	struct limits base = limits_of(s->assertions, NULL);
+	Schedrig__V1__Assertions base = SCHEDRIG__V1__ASSERTIONS__INIT;
+	assertions_merge(&base, s->assertions);
 	for (size_t phase = 0; phase < n_phases; phase++)
-		governed[phase] = phase == 0 || !has_own(s->steps[phase - 1]->assertions);
+		governed[phase] = phase == 0 || !assertions_govern(s->steps[phase - 1]->assertions);
 	judge_layer(run, &base, governed, n_phases, "assertions", 0);
+	judge_deltas(run, s->assertions, "assertions", assertions_steal_pct(&base));
 	for (size_t i = 0; i < s->n_steps; i++) {
-		if (!has_own(s->steps[i]->assertions))
-			continue;
 		char place[48];
 		snprintf(place, sizeof(place), "steps[%zu].assertions", i);
-		struct limits own = limits_of(s->assertions, s->steps[i]->assertions);
+		Schedrig__V1__Assertions own = base;
+		assertions_merge(&own, s->steps[i]->assertions);
+		judge_deltas(run, s->steps[i]->assertions, place, assertions_steal_pct(&own));
+		if (!assertions_govern(s->steps[i]->assertions))
+			continue;
 		memset(governed, 0, n_phases * sizeof(*governed));
 		governed[i + 1] = true;
 		judge_layer(run, &own, governed, n_phases, place, (uint32_t)i + 1);
 	}
-	free(governed);
 }
 
 static void judge_payload(struct run *run, const Schedrig__V1__PayloadReport *report)
@@ -92,9 +64,9 @@ static void judge_payloads(struct run *run)
 static bool anything_asserted(const struct run *run)
 {
 	const Schedrig__V1__Scenario *s = run->scenario;
-	bool found = has_own(s->assertions);
+	bool found = assertions_any(s->assertions);
 	for (size_t i = 0; i < s->n_steps; i++)
-		found |= has_own(s->steps[i]->assertions);
+		found |= assertions_any(s->steps[i]->assertions);
 	for (size_t i = 0; i < s->n_payloads; i++)
 		found |= s->payloads[i]->n_checks > 0;
 	for (size_t i = 0; i < run->result->n_ops; i++)
@@ -151,6 +123,8 @@ void run_judge(struct run *run)
 	if (!skipped) {
 		judge_workers(run);
 		judge_payloads(run);
+		expect_end(run);
+		measure(run);
 		if (!asserted)
 			run_find(run, SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_PASS, "expectation",
 				"assertions", 0, "nothing was asserted");

@@ -20,6 +20,7 @@ static const struct {
 	{&schedrig__v1__symbol_target__descriptor, SHAPE_FIRST},
 	{&schedrig__v1__kernel_read__descriptor, SHAPE_FLAT},
 	{&schedrig__v1__kernel_write__descriptor, SHAPE_FLAT},
+	{&schedrig__v1__expect_value__descriptor, SHAPE_FLAT},
 };
 
 enum shape_special shape_special(const ProtobufCMessageDescriptor *type)

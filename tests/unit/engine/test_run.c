@@ -127,7 +127,7 @@ Test(run, holds_are_cut_by_the_budget)
 	cr_assert_eq(result->steps[1]->hold_asked_ns, 40000000);
 	cr_assert_leq(result->steps[1]->hold_ns, 20000000);
 	cr_assert_eq(result->steps[2]->hold_ns, 0);
-	cr_assert(strstr(part(result, "hold")->message, "no scenario time was left"));
+	cr_assert(strstr(part(result, "expectation")->message, "no scenario time was left"));
 	cr_assert_eq(result->verdict->verdict, VERDICT(PASS));
 	pb_free(result);
 	rig_stop(&rig);
