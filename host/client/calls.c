@@ -11,6 +11,9 @@ struct call {
 	struct err err;
 	Schedrig__V1__Response *response;
 	schedrig_event_fn event;
+	schedrig_factory_fn factory;
+	struct schedrig *schedrig; /* with `answers` */
+	bool answers;              /* it is the one to ask for set-ups */
 	void *arg;
 };
 
@@ -22,10 +25,42 @@ static void on_done(const struct err *err, Schedrig__V1__Response *response, voi
 	call->response = response;
 }
 
+/* That it came is told by what the scenario does. */
+static void on_answered(const struct err *err, Schedrig__V1__Response *response, void *arg)
+{
+	schedrig_free_message(response);
+}
+
+int schedrig_answer_factory(struct schedrig *schedrig, uint64_t ask, Schedrig__V1__CgroupDef *const *cgroups,
+	size_t n_cgroups, const char *refused, struct err *err)
+{
+	Schedrig__V1__FactoryAnswer answer = SCHEDRIG__V1__FACTORY_ANSWER__INIT;
+	Schedrig__V1__Request request = SCHEDRIG__V1__REQUEST__INIT;
+	answer.ask = ask;
+	answer.n_cgroups = n_cgroups;
+	answer.cgroups = (Schedrig__V1__CgroupDef **)cgroups;
+	if (refused)
+		answer.refused = (char *)refused;
+	request.kind_case = SCHEDRIG__V1__REQUEST__KIND_FACTORY_ANSWER;
+	request.factory_answer = &answer;
+	return schedrig_start(schedrig, &request, NULL, on_answered, NULL, NULL, err);
+}
+
+static void answer_ask(struct call *call, const Schedrig__V1__FactoryAsk *ask)
+{
+	if (call->factory && call->factory(call->schedrig, ask, call->arg) == 0)
+		return;
+	/* A connection that cannot take it has ended, or will. */
+	(void)!schedrig_answer_factory(call->schedrig, ask->ask, NULL, 0,
+		call->factory ? "its factory has refused" : "it makes no set-ups", NULL);
+}
+
 static int on_event(const Schedrig__V1__Event *event, void *arg)
 {
 	struct call *call = arg;
-	if (!call->stopped && call->event(event, call->arg) != 0)
+	if (call->answers && event->kind_case == SCHEDRIG__V1__EVENT__KIND_FACTORY_ASK)
+		answer_ask(call, event->factory_ask);
+	if (call->event && !call->stopped && call->event(event, call->arg) != 0)
 		call->stopped = true;
 	return 0;
 }
@@ -35,7 +70,8 @@ static int call_and_take(struct schedrig *schedrig, const Schedrig__V1__Request 
 	Schedrig__V1__Response__KindCase wanted, void **ret, struct err *err)
 {
 	uint64_t id;
-	int r = schedrig_start(schedrig, request, call->event ? on_event : NULL, on_done, call, &id, err);
+	int r = schedrig_start(
+		schedrig, request, call->event || call->answers ? on_event : NULL, on_done, call, &id, err);
 	if (r < 0)
 		return r;
 	/* The end of the connection makes the call, too; err stays empty for interruptions. */
@@ -104,7 +140,11 @@ int schedrig_submit(struct schedrig *schedrig, const Schedrig__V1__Scenario *sce
 	Schedrig__V1__SubmitRequest submit = SCHEDRIG__V1__SUBMIT_REQUEST__INIT;
 	Schedrig__V1__Request request = SCHEDRIG__V1__REQUEST__INIT;
 	Schedrig__V1__Duration deadline = SCHEDRIG__V1__DURATION__INIT;
-	struct call call = {.event = use->event, .arg = use->arg};
+	struct call call = {.event = use->event,
+		.factory = use->factory,
+		.schedrig = schedrig,
+		.answers = true,
+		.arg = use->arg};
 	void *found = NULL;
 	submit.scenario = (Schedrig__V1__Scenario *)scenario;
 	submit.detach = use->detach;

@@ -46,12 +46,18 @@ void schedrig_free_message(void *message);
  * ignored elsewhere. */
 typedef int (*schedrig_event_fn)(const Schedrig__V1__Event *event, void *arg);
 
+/* A step of the scenario needs the set-up that its factory `ask->factory` makes; `ask` is valid during the
+ * call. Answer with schedrig_answer_factory(), in the call or within ask->deadline_ns. Anything but 0: there
+ * is none, and the step fails. */
+typedef int (*schedrig_factory_fn)(struct schedrig *schedrig, const Schedrig__V1__FactoryAsk *ask, void *arg);
+
 /* All of Submit but the scenario. NULL stands for zeros. */
 struct schedrig_submit_options {
-	bool detach;             /* it goes on when this client goes away */
-	bool queue;              /* wait for a running one instead of ERR_BUSY */
-	uint64_t deadline_ns;    /* 0: none; then the scenario is cancelled */
-	schedrig_event_fn event; /* may be NULL */
+	bool detach;                 /* it goes on when this client goes away */
+	bool queue;                  /* wait for a running one instead of ERR_BUSY */
+	uint64_t deadline_ns;        /* 0: none; then the scenario is cancelled */
+	schedrig_event_fn event;     /* may be NULL */
+	schedrig_factory_fn factory; /* NULL: steps that ask for a set-up fail */
 	void *arg;
 };
 
@@ -64,6 +70,10 @@ int schedrig_validate(struct schedrig *schedrig, const Schedrig__V1__Scenario *s
 int schedrig_submit(struct schedrig *schedrig, const Schedrig__V1__Scenario *scenario,
 	const struct schedrig_submit_options *options, Schedrig__V1__RunResult **ret,
 	struct err *err) must_check;
+/* Queues the answer to a FactoryAsk; the definitions are the caller's again on return. refused: NULL, or why
+ * there is no set-up. Also from within callbacks. */
+int schedrig_answer_factory(struct schedrig *schedrig, uint64_t ask, Schedrig__V1__CgroupDef *const *cgroups,
+	size_t n_cgroups, const char *refused, struct err *err) must_check;
 /* deadline_ns: 0 = the ops' own. On failure of an op *ret holds the results up to and with it, if any came.
  */
 int schedrig_apply(struct schedrig *schedrig, const Schedrig__V1__ApplyRequest *apply, uint64_t deadline_ns,

@@ -57,6 +57,25 @@ void request_run_cancel(struct request *request)
 	request_fail(request, &err);
 }
 
+/* The engine keeps the message's definitions until the step is over, so they become its own. */
+void request_run_factory_answer(struct request *request)
+{
+	struct control *control = request->control;
+	struct err err = ERR_INIT;
+	if (!control->scenario || control->scenario->session != request->session)
+		err_set(&err, ERR_FAILED_PRECONDITION,
+			"no scenario of this client is running: only the client that submitted one makes its "
+			"set-ups");
+	else if (engine_factory_answer(control->engine, request->message->factory_answer, &err) == 0)
+		request->message->factory_answer = NULL;
+	if (err.code != ERR_NONE) {
+		request_fail(request, &err);
+		return;
+	}
+	request->message->kind_case = SCHEDRIG__V1__REQUEST__KIND__NOT_SET;
+	answer_ok(request);
+}
+
 void request_run_shutdown(struct request *request)
 {
 	struct control *control = request->control;

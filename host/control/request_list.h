@@ -10,6 +10,7 @@
 	X(VALIDATE, validate, WORKER, ANYTIME)                                                               \
 	X(SUBMIT, submit, WORKER, READY)                                                                     \
 	X(APPLY, apply, WORKER, READY)                                                                       \
+	X(FACTORY_ANSWER, factory_answer, LOOP, ANYTIME)                                                     \
 	X(CANCEL, cancel, LOOP, ANYTIME)                                                                     \
 	X(SHUTDOWN, shutdown, LOOP, ANYTIME)                                                                 \
 	X(EVENTS, events, LOOP, ANYTIME)                                                                     \
