@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* schedrig list: what there is to write into a scenario. Needs no VM. */
 #include "host/cli/cli.h"
+#include "host/engine/assertion_list.h"
+#include "host/engine/metric_list.h"
 #include "proto/work.h"
 
 #include <jansson.h>
@@ -55,7 +57,17 @@ static json_t *params_json(const struct work_type_info *info)
 	return list;
 }
 
-static int print_json(void)
+/* Takes it over; prints it where JSON is wanted. */
+static int print_list(const struct cli *cli, json_t *list)
+{
+	int r = cli->json ? json_dumpf(list, stdout, JSON_INDENT(2)) : 0;
+	json_decref(list);
+	if (cli->json)
+		printf("\n");
+	return r == 0 ? CLI_OK : CLI_INTERNAL;
+}
+
+static int print_json(const struct cli *cli)
 {
 	json_t *list = json_array();
 	for (unsigned type = 0; type < WORK_TYPES; type++) {
@@ -68,16 +80,13 @@ static int print_json(void)
 	for (size_t i = 0; i < ARRAY_SIZE(later); i++)
 		json_array_append_new(
 			list, json_pack("{s:s, s:s}", "name", later[i].name, "unsupported", later[i].reason));
-	int r = json_dumpf(list, stdout, JSON_INDENT(2));
-	json_decref(list);
-	printf("\n");
-	return r == 0 ? CLI_OK : CLI_INTERNAL;
+	return print_list(cli, list);
 }
 
 static int list_work_types(const struct cli *cli)
 {
 	if (cli->json)
-		return print_json();
+		return print_json(cli);
 	for (unsigned type = 0; type < WORK_TYPES; type++) {
 		const struct work_type_info *info = work_type_info(type);
 		if (!info)
@@ -92,12 +101,70 @@ static int list_work_types(const struct cli *cli)
 	return CLI_OK;
 }
 
+static const struct {
+	const char *name, *parameter, *unit, *standard, *rule;
+} assertions[] = {
+#define X(name, parameter, unit, standard, rule) {#name, parameter, unit, standard, rule},
+	ASSERTION_LIST(X)
+#undef X
+};
+
+static int list_assertions(const struct cli *cli)
+{
+	json_t *list = json_array();
+	for (size_t i = 0; i < ARRAY_SIZE(assertions); i++) {
+		json_array_append_new(
+			list, json_pack("{s:s, s:s, s:s, s:s, s:s}", "name", assertions[i].name, "parameter",
+				      assertions[i].parameter, "unit", assertions[i].unit, "default",
+				      assertions[i].standard, "rule", assertions[i].rule));
+		if (cli->json)
+			continue;
+		printf("%s: %s\n", assertions[i].name, assertions[i].rule);
+		if (*assertions[i].parameter)
+			printf("    %s%s%s%s%s\n", assertions[i].parameter, *assertions[i].unit ? ", " : "",
+				assertions[i].unit, *assertions[i].standard ? "; default " : "",
+				assertions[i].standard);
+	}
+	return print_list(cli, list);
+}
+
+static const struct {
+	const char *name, *unit, *better, *what;
+} metrics[] = {
+#define X(upper, name, unit, better, what) {#name, unit, #better, what},
+	METRIC_LIST(X)
+#undef X
+};
+
+static int list_metrics(const struct cli *cli)
+{
+	json_t *list = json_array();
+	for (size_t i = 0; i < ARRAY_SIZE(metrics); i++) {
+		const char *better = strcmp(metrics[i].better, "LOWER") == 0    ? "lower"
+				     : strcmp(metrics[i].better, "HIGHER") == 0 ? "higher"
+										: "";
+		json_array_append_new(
+			list, json_pack("{s:s, s:s, s:s, s:s}", "name", metrics[i].name, "unit",
+				      metrics[i].unit, "better", better, "what", metrics[i].what));
+		if (!cli->json)
+			printf("%-16s %-4s %s%s%s%s\n", metrics[i].name, metrics[i].unit, metrics[i].what,
+				*better ? " (" : "", better, *better ? " is better)" : "");
+	}
+	return print_list(cli, list);
+}
+
 int cli_list(struct cli *cli, int argc, char **argv)
 {
+	static const struct {
+		const char *name;
+		int (*list)(const struct cli *cli);
+	} lists[] = {
+		{"work-types", list_work_types}, {"assertions", list_assertions}, {"metrics", list_metrics}};
 	const char *what = NULL;
-	cli_parse(cli, argc, argv, NULL, "work-types", take, &what);
-	if (!strcmp(what, "work-types"))
-		return list_work_types(cli);
-	cli_error("there is no list of `%s`: one of work-types", what);
+	cli_parse(cli, argc, argv, NULL, "work-types|assertions|metrics", take, &what);
+	for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
+		if (strcmp(what, lists[i].name) == 0)
+			return lists[i].list(cli);
+	cli_error("there is no list of `%s`: one of work-types, assertions, metrics", what);
 	return CLI_USAGE;
 }

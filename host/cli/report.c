@@ -211,6 +211,73 @@ static void put_part(FILE *out, const Schedrig__V1__VerdictPart *part)
 	fputc('\n', out);
 }
 
+/* Of a cgroup over the whole scenario; the rest is in run.json. X(metric, label) */
+#define BRIEF_LIST(X)                                                                                        \
+	X(iterations, "iterations")                                                                          \
+	X(cpu_time, "CPU time")                                                                              \
+	X(off_cpu_spread, "off-CPU spread")                                                                  \
+	X(gap, "longest gap")                                                                                \
+	X(migrations, "migrations")                                                                          \
+	X(wake_p99, "wake p99")                                                                              \
+	X(timer_p99, "timer p99")                                                                            \
+	X(run_delay_mean, "run delay")                                                                       \
+	X(page_locality, "page locality")
+/* Cgroups that are shown; a scenario may have hundreds. */
+#define BRIEF_MAX 16
+
+static const Schedrig__V1__Metric *find_metric(const Schedrig__V1__Measurement *measurement, const char *name)
+{
+	for (size_t i = 0; i < measurement->n_metrics; i++)
+		if (strcmp(text_of(measurement->metrics[i]->name), name) == 0)
+			return measurement->metrics[i];
+	return NULL;
+}
+
+static void put_value(FILE *out, const Schedrig__V1__Metric *metric)
+{
+	char text[32];
+	if (strcmp(text_of(metric->unit), "ns") == 0 && metric->value >= 0 && metric->value < 1e18)
+		fputs(format_duration((uint64_t)metric->value, text, sizeof(text)), out);
+	else
+		fprintf(out, "%.4g%s%s", metric->value, strcmp(text_of(metric->unit), "pct") == 0 ? " %" : "",
+			strcmp(text_of(metric->unit), "1/s") == 0 ? "/s" : "");
+}
+
+static void put_measurement(FILE *out, const Schedrig__V1__Measurement *measurement)
+{
+	const char *cgroup = text_of(measurement->cgroup->name);
+	fputs("  ", out);
+	put(out, *cgroup ? cgroup : "(runner cgroup)");
+	fprintf(out, ": %u worker%s", measurement->workers, measurement->workers == 1 ? "" : "s");
+#define X(name, label)                                                                                       \
+	{                                                                                                    \
+		const Schedrig__V1__Metric *metric = find_metric(measurement, #name);                        \
+		if (metric) {                                                                                \
+			fputs(", " label " ", out);                                                          \
+			put_value(out, metric);                                                              \
+		}                                                                                            \
+	}
+	BRIEF_LIST(X)
+#undef X
+	fputc('\n', out);
+}
+
+static void put_measurements(FILE *out, const Schedrig__V1__RunResult *result)
+{
+	size_t shown = 0, left_out = 0;
+	for (size_t i = 0; i < result->n_measurements; i++) {
+		const Schedrig__V1__Measurement *measurement = result->measurements[i];
+		if (measurement->phase || !measurement->cgroup)
+			continue;
+		if (shown++ < BRIEF_MAX)
+			put_measurement(out, measurement);
+		else
+			left_out++;
+	}
+	if (left_out)
+		fprintf(out, "  (%zu more cgroups in run.json)\n", left_out);
+}
+
 void cli_print_result(FILE *out, const Schedrig__V1__RunResult *result)
 {
 	const Schedrig__V1__Verdict *verdict = result->verdict;
@@ -226,6 +293,7 @@ void cli_print_result(FILE *out, const Schedrig__V1__RunResult *result)
 	fputc('\n', out);
 	for (size_t i = 0; verdict && i < verdict->n_parts; i++)
 		put_part(out, verdict->parts[i]);
+	put_measurements(out, result);
 	for (size_t i = 0; i < result->n_notes; i++) {
 		fputs("  note: ", out);
 		put(out, result->notes[i]);

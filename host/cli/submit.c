@@ -25,6 +25,7 @@ int cli_signals(void)
 }
 
 struct progress {
+	struct schedrig *schedrig;
 	struct cli_report report;
 	bool done;
 	struct err err;
@@ -35,6 +36,9 @@ static int on_event(const Schedrig__V1__Event *event, void *arg)
 {
 	struct progress *progress = arg;
 	cli_report_event(&progress->report, event);
+	if (event->kind_case == SCHEDRIG__V1__EVENT__KIND_FACTORY_ASK)
+		(void)!schedrig_answer_factory(progress->schedrig, event->factory_ask->ask, NULL, 0,
+			"this command makes none: submit it by a program of your own (libschedrig)", NULL);
 	return 0;
 }
 
@@ -139,7 +143,7 @@ static int conclude(const struct cli_submit *submit, const struct progress *prog
 int cli_submit_scenario(struct schedrig *schedrig, const struct cli_submit *submit, bool *ret_at_once)
 {
 	struct err err = ERR_INIT;
-	struct progress progress = {
+	struct progress progress = {.schedrig = schedrig,
 		.report = {
 			.out = stderr, .colour = cli_has_colour(stderr), .live = isatty(STDERR_FILENO) != 0}};
 	*ret_at_once = false;
