@@ -41,6 +41,7 @@ int ops_cpuset(
 		plain.kind = CPUSPEC_EXACT;
 		r = cpuset_parse(spec->exact->list, &plain.exact, err);
 		break;
+	case SCHEDRIG__V1__CPUSET_SPEC__FORM_EACH: /* the engine puts numbers in its place */
 	case SCHEDRIG__V1__CPUSET_SPEC__FORM__NOT_SET:
 	case _SCHEDRIG__V1__CPUSET_SPEC__FORM__CASE_IS_INT_SIZE:
 		r = err_set(err, ERR_INVALID_ARGUMENT, "the set of CPUs has no form");
