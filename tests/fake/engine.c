@@ -18,6 +18,8 @@ struct engine {
 	unsigned busy, runs, early_cancels;
 	uint64_t seq; /* under event_lock */
 	char cancelled[200];
+	bool answered; /* a set-up came */
+	char said[300];
 };
 
 struct engine *engine_new(const struct engine_config *config, struct err *err)
@@ -116,6 +118,34 @@ static void emit_progress(struct engine *engine, unsigned n)
 	}
 }
 
+/* What is to be set up; what the client said of it becomes the result's summary. */
+static void ask(struct engine *engine)
+{
+	Schedrig__V1__Event event = SCHEDRIG__V1__EVENT__INIT;
+	Schedrig__V1__FactoryAsk ask = SCHEDRIG__V1__FACTORY_ASK__INIT;
+	ask.ask = 41;
+	ask.factory = (char *)"mine";
+	event.kind_case = SCHEDRIG__V1__EVENT__KIND_FACTORY_ASK;
+	event.factory_ask = &ask;
+	engine_emit(engine, &event);
+	SCOPE_LOCK(&engine->lock);
+	while (!engine->answered && !engine->released && !engine->cancelled[0])
+		pthread_cond_wait(&engine->changed, &engine->lock);
+}
+
+int engine_factory_answer(struct engine *engine, Schedrig__V1__FactoryAnswer *answer, struct err *err)
+{
+	SCOPE_LOCK(&engine->lock);
+	if (answer->ask != 41)
+		return err_set(err, ERR_NOT_FOUND, "nobody waits");
+	engine->answered = true;
+	snprintf(engine->said, sizeof(engine->said), "%s",
+		answer->n_cgroups ? answer->cgroups[0]->name : answer->refused);
+	pb_free(answer);
+	pthread_cond_broadcast(&engine->changed);
+	return 0;
+}
+
 int engine_run(struct engine *engine, const Schedrig__V1__Scenario *scenario,
 	Schedrig__V1__RunResult **ret_result, struct err *err)
 {
@@ -143,6 +173,8 @@ int engine_run(struct engine *engine, const Schedrig__V1__Scenario *scenario,
 	/* Bounds for the fuzzer's sake. */
 	if (sscanf(scenario->name, "events %u", &n) == 1)
 		emit_progress(engine, MIN_OF(n, 50000u));
+	if (strcmp(scenario->name, "ask") == 0)
+		ask(engine);
 	if (strcmp(scenario->name, "block") == 0) {
 		SCOPE_LOCK(&engine->lock);
 		wait_released(engine, true);
@@ -159,7 +191,7 @@ int engine_run(struct engine *engine, const Schedrig__V1__Scenario *scenario,
 	result->verdict->verdict = engine->cancelled[0]
 					   ? SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_INCONCLUSIVE
 					   : SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_PASS;
-	result->verdict->summary = copy(engine->cancelled);
+	result->verdict->summary = copy(engine->cancelled[0] ? engine->cancelled : engine->said);
 	if (sscanf(scenario->name, "big %u", &n) == 1) {
 		n = MIN_OF(n, 8u << 20);
 		result->notes = calloc(1, sizeof(*result->notes));

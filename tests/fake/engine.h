@@ -7,6 +7,7 @@
  *            "events N"   emits N progress events of about 1 KiB each
  *            "big N"      its result has N bytes of notes
  *            "invalid"    has two mistakes
+ *            "ask"         asks for a set-up (number 41, factory "mine"); what came is its summary
  *            "broken"     engine_run() itself fails
  *            other        passes
  *   add_cgroup "slow"     waits for fake_engine_release()

@@ -147,6 +147,63 @@ Test(requests, submit_streams_its_events_and_then_answers)
 	fixture_end(&f);
 }
 
+static int make_setup(struct schedrig *client, const Schedrig__V1__FactoryAsk *ask, void *arg)
+{
+	Schedrig__V1__CgroupDef def = SCHEDRIG__V1__CGROUP_DEF__INIT, *list[] = {&def};
+	cr_assert_str_eq(ask->factory, "mine");
+	def.name = arg;
+	return arg ? schedrig_answer_factory(client, ask->ask, list, 1, NULL, NULL) : -1;
+}
+
+static void expect_asked(schedrig_factory_fn factory, const char *cgroup, const char *summary)
+{
+	fixture_start(&f, 0, true);
+	struct schedrig *client = client_open();
+	struct schedrig_submit_options options = {.factory = factory, .arg = (char *)cgroup};
+	Schedrig__V1__Scenario *scenario = named_scenario("ask");
+	Schedrig__V1__RunResult *result = NULL;
+	struct err err = ERR_INIT;
+	cr_assert_eq(schedrig_submit(client, scenario, &options, &result, &err), 0, "%s", err.message);
+	cr_assert_str_eq(result->verdict->summary, summary);
+	schedrig_free_message(result);
+	schedrig_close(client);
+	fixture_end(&f);
+}
+
+Test(requests, the_client_makes_the_set_up)
+{
+	expect_asked(make_setup, "made", "made");
+}
+
+Test(requests, a_client_may_refuse_to_make_a_set_up)
+{
+	expect_asked(make_setup, NULL, "its factory has refused");
+}
+
+Test(requests, a_client_without_factories_says_so)
+{
+	expect_asked(NULL, NULL, "it makes no set-ups");
+}
+
+Test(requests, set_ups_are_made_by_the_client_of_the_scenario)
+{
+	fixture_start(&f, 0, true);
+	struct schedrig *client = client_open(), *other = client_open();
+	struct asked answer = {0};
+	Schedrig__V1__FactoryAnswer wire = SCHEDRIG__V1__FACTORY_ANSWER__INIT;
+	Schedrig__V1__Request request = SCHEDRIG__V1__REQUEST__INIT;
+	request.kind_case = SCHEDRIG__V1__REQUEST__KIND_FACTORY_ANSWER;
+	request.factory_answer = &wire;
+	wire.ask = 41;
+	cr_assert_eq(schedrig_start(other, &request, NULL, on_done, &answer, NULL, NULL), 0);
+	finish(other, &answer);
+	cr_assert_eq(answer.err.code, ERR_FAILED_PRECONDITION);
+	schedrig_free_message(answer.response);
+	schedrig_close(other);
+	schedrig_close(client);
+	fixture_end(&f);
+}
+
 Test(requests, an_answer_longer_than_a_frame_comes_whole)
 {
 	fixture_start(&f, 0, true);
