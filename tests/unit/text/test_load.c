@@ -160,7 +160,7 @@ Test(text, mistakes_have_positions)
 			"steps[0].ops[0].expect_error", "not one of invalid_argument"},
 		{"steps: [{ops: [{read_kernel_hot: [{symbol: a, width: u65}]}]}]\n", 1, 54,
 			"steps[0].ops[0].reads[0].width", "not one of"},
-		{"steps: [{ops: [{restart_scheduler: true}]}]\n", 1, 37, "steps[0].ops[0]", "no fields"},
+		{"steps: [{ops: [{restart_scheduler: true}]}]\n", 1, 36, "steps[0].ops[0]", "no fields"},
 		{"steps: [{ops: [{write_kernel_hot: [{symbol: a, bytes: 0g}]}]}]\n", 1, 55,
 			"steps[0].ops[0].writes[0]", "hexadecimal"},
 	};
