@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#define SECTIONS_MAX 4096
+#define SECTIONS_MAX 512
 #define PAGE_BYTES UINT64_C(4096)
 /* Less is not worth a mapping. */
 #define CONSTANTS_MIN (UINT64_C(1) << 20)
@@ -41,46 +41,91 @@ static int check_segment(const Elf64_Phdr *ph, unsigned index, const uint8_t *el
 	return 0;
 }
 
-/* File offset where the last code that starts in the segment ends; UINT64_MAX without usable section headers.
- */
-static uint64_t code_end(const uint8_t *elf, size_t length, const Elf64_Ehdr *eh, const Elf64_Phdr *ph)
+/* A piece of a file. */
+struct extent {
+	uint64_t from, to;
+};
+
+static bool is_in(const Elf64_Shdr *sh, const Elf64_Phdr *ph, size_t length)
 {
-	uint64_t end = UINT64_MAX;
-	if (eh->e_shnum > SECTIONS_MAX || eh->e_shentsize != sizeof(Elf64_Shdr) ||
-		!range_fits(eh->e_shoff, (uint64_t)eh->e_shnum * sizeof(Elf64_Shdr), length))
-		return end;
-	for (unsigned i = 0; i < eh->e_shnum; i++) {
-		Elf64_Shdr sh;
-		memcpy(&sh, elf + eh->e_shoff + i * sizeof(sh), sizeof(sh));
-		if (sh.sh_type == SHT_NOBITS || !(sh.sh_flags & SHF_EXECINSTR) ||
-			!range_fits(sh.sh_offset, sh.sh_size, length) || sh.sh_offset < ph->p_offset ||
-			sh.sh_offset - ph->p_offset >= ph->p_filesz)
-			continue;
-		end = end == UINT64_MAX ? sh.sh_offset + sh.sh_size : MAX_OF(end, sh.sh_offset + sh.sh_size);
-	}
-	return end;
+	return sh->sh_type != SHT_NOBITS && range_fits(sh->sh_offset, sh->sh_size, length) &&
+	       sh->sh_offset >= ph->p_offset && sh->sh_offset - ph->p_offset < ph->p_filesz;
 }
 
-/* Of a segment that is not written to, what follows its code is mapped from the file, and *copy made that
- * much shorter. That is a third of a stock kernel, type information and symbol names above all, and little of
- * it is ever read. Code is copied: a booting kernel patches nearly every page of it, and large pages serve it
- * for as long as the VM lives. */
-static void map_constants(const uint8_t *elf, size_t length, const Elf64_Ehdr *eh, const Elf64_Phdr *ph,
-	const struct gmem *memory, struct boot_copy *copy)
+/* What follows the last code that starts in the segment. */
+static void after_code(const Elf64_Shdr *sections, unsigned n, const Elf64_Phdr *ph, struct extent *ret)
 {
-	if (copy->fd < 0 || ph->p_flags & PF_W || (ph->p_offset ^ ph->p_paddr) % PAGE_BYTES)
+	for (unsigned i = 0; i < n; i++)
+		if (sections[i].sh_flags & SHF_EXECINSTR)
+			ret->from = MAX_OF(ret->from, sections[i].sh_offset + sections[i].sh_size);
+	ret->to = ret->from ? ph->p_offset + ph->p_filesz : 0;
+}
+
+/* The longest run of sections that are neither written to nor run. */
+static void longest_constants(const Elf64_Shdr *sections, unsigned n, struct extent *ret)
+{
+	struct extent run = {0};
+	for (unsigned i = 0; i < n; i++) {
+		const Elf64_Shdr *sh = &sections[i];
+		if (sh->sh_flags & (SHF_WRITE | SHF_EXECINSTR)) {
+			run = (struct extent){0};
+			continue;
+		}
+		if (!run.to || sh->sh_offset < run.to)
+			run.from = sh->sh_offset;
+		run.to = sh->sh_offset + sh->sh_size;
+		if (run.to - run.from > ret->to - ret->from)
+			*ret = run;
+	}
+}
+
+/* The part of a segment that a booting kernel hardly touches: a third of a stock kernel, type information,
+ * symbol names and unwind tables above all. In a segment that is not written to it is all that follows the
+ * code, whatever single sections say (ro_after_init makes constants look writable); among data, the longest
+ * run of constant sections. Code is no part of it: a booting kernel patches nearly every page of it, and
+ * large pages serve it for as long as the VM lives. Empty without usable section headers. A wrong answer
+ * costs time only: what is mapped has the same bytes. */
+static struct extent constants_of(
+	const uint8_t *elf, size_t length, const Elf64_Ehdr *eh, const Elf64_Phdr *ph)
+{
+	struct extent found = {0};
+	if (eh->e_shnum > SECTIONS_MAX || eh->e_shentsize != sizeof(Elf64_Shdr) ||
+		!range_fits(eh->e_shoff, (uint64_t)eh->e_shnum * sizeof(Elf64_Shdr), length))
+		return found;
+	Elf64_Shdr sections[SECTIONS_MAX];
+	unsigned n = 0;
+	for (unsigned i = 0; i < eh->e_shnum; i++) {
+		memcpy(&sections[n], elf + eh->e_shoff + i * sizeof(*sections), sizeof(*sections));
+		if (is_in(&sections[n], ph, length))
+			n++;
+	}
+	if (ph->p_flags & PF_W)
+		longest_constants(sections, n, &found);
+	else
+		after_code(sections, n, ph, &found);
+	found.to = MIN_OF(found.to, ph->p_offset + ph->p_filesz);
+	return found;
+}
+
+/* Maps the segment's constants from the file, in whole pages. What *copy then no longer holds behind them is
+ * put in *ret_rest; its length is 0 if nothing was mapped. */
+static void map_constants(const uint8_t *elf, size_t length, const Elf64_Ehdr *eh, const Elf64_Phdr *ph,
+	const struct gmem *memory, struct boot_copy *copy, struct boot_copy *ret_rest)
+{
+	*ret_rest = (struct boot_copy){0};
+	if (copy->fd < 0 || (ph->p_offset ^ ph->p_paddr) % PAGE_BYTES)
 		return;
-	uint64_t code = code_end(elf, length, eh, ph), segment_end = ph->p_offset + ph->p_filesz;
-	if (code > segment_end)
-		return;
-	uint64_t from = round_up_u64(code, PAGE_BYTES), to = segment_end / PAGE_BYTES * PAGE_BYTES;
+	struct extent constants = constants_of(elf, length, eh, ph);
+	uint64_t from = round_up_u64(constants.from, PAGE_BYTES), to = constants.to / PAGE_BYTES * PAGE_BYTES;
 	if (from >= to || to - from < CONSTANTS_MIN ||
 		gmem_map_file(memory, GPA(ph->p_paddr + (from - ph->p_offset)), to - from, copy->fd, from) <
 			0)
 		return; /* then it is copied */
-	uint64_t end_bytes = segment_end - to;
-	uint8_t *out = copy->out + (to - ph->p_offset);
-	memcpy(out, elf + to, end_bytes);
+	*ret_rest = *copy;
+	ret_rest->out += to - ph->p_offset;
+	ret_rest->in += to - ph->p_offset;
+	ret_rest->offset = to;
+	ret_rest->length = ph->p_offset + ph->p_filesz - to;
 	copy->length = from - ph->p_offset;
 }
 
@@ -126,8 +171,10 @@ int elf_load(const uint8_t *elf, size_t length, int fd, const struct gmem *memor
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			"the kernel's entry %#llx is not in any of its segments, by their physical addresses",
 			(unsigned long long)eh.e_entry);
-	for (unsigned i = 0; i < n_copies; i++)
-		map_constants(elf, length, &eh, &segments[i], memory, &copies[i]);
+	for (unsigned i = 0, n_segments = n_copies; i < n_segments; i++) {
+		map_constants(elf, length, &eh, &segments[i], memory, &copies[i], &copies[n_copies]);
+		n_copies += copies[n_copies].length > 0;
+	}
 	ret->entry = GPA(eh.e_entry);
 	ret->start = start;
 	ret->end = end;

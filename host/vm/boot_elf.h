@@ -13,7 +13,7 @@
 struct elf_loaded {
 	gpa_t entry;      /* e_entry: physical, and not where a segment starts */
 	gpa_t start, end; /* all segments lie in [start, end) */
-	struct boot_copy copies[ELF_SEGMENTS_MAX];
+	struct boot_copy copies[2 * ELF_SEGMENTS_MAX + 1]; /* before and behind each one's mapped constants */
 	struct boot_copy_job job;
 };
 

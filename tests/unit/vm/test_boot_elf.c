@@ -163,7 +163,6 @@ static int large_file(struct large *f, uint32_t segment_flags)
 		.sh_flags = SHF_ALLOC | SHF_EXECINSTR,
 		.sh_offset = data,
 		.sh_size = CODE_BYTES};
-	/* ro_after_init makes a kernel's constants look writable, section by section. */
 	f->sh[2] = (Elf64_Shdr){.sh_type = SHT_PROGBITS,
 		.sh_flags = SHF_ALLOC | SHF_WRITE,
 		.sh_offset = data + CODE_BYTES,
@@ -186,10 +185,11 @@ static bool is_mapped(const uint8_t *guest, int fd, uint64_t at)
 	return mapped;
 }
 
-static void loads_large(uint32_t segment_flags, unsigned sections, bool mapped)
+static void loads_large(uint32_t segment_flags, uint64_t section_flags, unsigned sections, bool mapped)
 {
 	_cleanup_free_ struct large *f = calloc(1, sizeof(*f));
 	_cleanup_close_ int fd = large_file(f, segment_flags);
+	f->sh[2].sh_flags = section_flags;
 	_cleanup_(gmem_free_p) struct gmem *mem = memory();
 	struct elf_loaded loaded;
 	struct err err = ERR_INIT;
@@ -208,8 +208,34 @@ static void loads_large(uint32_t segment_flags, unsigned sections, bool mapped)
 
 Test(boot_elf, constants_are_mapped)
 {
-	loads_large(PF_R | PF_X, 3, true);
-	loads_large(PF_R | PF_W, 3, false); /* data */
-	loads_large(PF_R | PF_X, 0, false); /* nothing says where code ends */
-	loads_large(PF_R | PF_X, 0xffff, false);
+	const uint64_t constant = SHF_ALLOC, data = SHF_ALLOC | SHF_WRITE;
+	/* ro_after_init makes a kernel's constants look writable, section by section. */
+	loads_large(PF_R | PF_X, data, 3, true);
+	loads_large(PF_R | PF_W, constant, 3, true);
+	loads_large(PF_R | PF_W, data, 3, false);
+	loads_large(PF_R | PF_X, data, 0, false); /* nothing says where code ends */
+	loads_large(PF_R | PF_X, data, 0xffff, false);
+}
+
+/* Constants between data and data, as unwind tables are: both sides are copied. */
+Test(boot_elf, constants_amid_data_are_mapped)
+{
+	_cleanup_free_ struct large *f = calloc(1, sizeof(*f));
+	_cleanup_close_ int fd = large_file(f, PF_R | PF_W);
+	_cleanup_(gmem_free_p) struct gmem *mem = memory();
+	struct elf_loaded loaded;
+	struct err err = ERR_INIT;
+	f->sh[1].sh_flags = SHF_ALLOC;
+	f->sh[1].sh_offset += 4096 + 100;
+	f->sh[1].sh_size = 2 * MIB - 4096;
+	f->sh[2].sh_offset = f->sh[1].sh_offset + f->sh[1].sh_size;
+	f->sh[2].sh_size = SEGMENT_BYTES - 2 * MIB - 100;
+	cr_assert_eq(elf_load((const uint8_t *)f, sizeof(*f), fd, mem, &loaded, &err), 0, "%s", err.message);
+	boot_copy_finish(&loaded.job);
+	const uint8_t *p = gmem_ptr(mem, GPA(2 * MIB), 4 * MIB);
+	cr_assert_eq(memcmp(p, f->data, SEGMENT_BYTES), 0);
+	cr_assert_not(is_mapped(p, fd, 8191), "a page that data shares is copied");
+	cr_assert(is_mapped(p, fd, 8192));
+	cr_assert(is_mapped(p, fd, 2 * MIB - 1));
+	cr_assert_not(is_mapped(p, fd, 2 * MIB), "so is the last one");
 }
