@@ -95,6 +95,26 @@ void engine_guest_lost(struct engine *engine, const struct err *why)
 	pthread_cond_broadcast(&engine->changed);
 }
 
+void engine_link_lost(struct engine *engine, const struct err *why)
+{
+	SCOPE_LOCK(&engine->lock);
+	engine->link_down = true;
+	if (engine->running && engine->link_lost.code == ERR_NONE)
+		err_set(&engine->link_lost, ERR_AGENT_LOST,
+			"the connection to the agent was lost in the middle of the scenario, whose workers "
+			"and "
+			"payloads the agent has ended: %s",
+			why->code == ERR_NONE ? "it was closed" : why->message);
+	pthread_cond_broadcast(&engine->changed);
+}
+
+void engine_link_back(struct engine *engine)
+{
+	SCOPE_LOCK(&engine->lock);
+	engine->link_down = false;
+	pthread_cond_broadcast(&engine->changed);
+}
+
 bool engine_running(struct engine *engine, char *buffer, size_t size)
 {
 	SCOPE_LOCK(&engine->lock);

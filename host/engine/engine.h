@@ -65,6 +65,11 @@ void engine_cancel(struct engine *engine, const char *why);
 /* (any thread) The guest is gone: what runs ends at once as a failure of this class (ERR_GUEST_CRASHED, ...).
  * Sticky. */
 void engine_guest_lost(struct engine *engine, const struct err *why);
+/* (any thread) The connection to the agent ended. The agent then gives up whatever it had for us, so the
+ * running scenario ends as a failure (ERR_AGENT_LOST), once one of these two has followed: */
+void engine_link_lost(struct engine *engine, const struct err *why);
+/* (any thread) ... the agent is connected again, and a new scenario can run; or engine_guest_lost(). */
+void engine_link_back(struct engine *engine);
 /* (any thread) What a FactoryAsk event asked for; takes the answer over on success. ERR_NOT_FOUND: nobody
  * waits for it. */
 int engine_factory_answer(

@@ -18,7 +18,7 @@ struct snapshot_layout;
 struct engine {
 	struct engine_config config;
 	pthread_mutex_t lock;
-	pthread_cond_t changed; /* CLOCK_MONOTONIC; cancelled or lost */
+	pthread_cond_t changed; /* CLOCK_MONOTONIC; cancelled, lost, the link gone or back */
 	bool running;           /* [lock] */
 	bool applying;          /* [lock] an Apply is at work */
 	char name[129];         /* [lock] of what runs */
@@ -26,6 +26,8 @@ struct engine {
 	char cancel_why[200];   /* [lock] */
 	uint64_t run_seq;       /* [lock] the running scenario's ops at the agent, 0: none */
 	struct err lost;        /* [lock] code set: the guest is gone */
+	bool link_down;         /* [lock] and neither back nor given up yet */
+	struct err link_lost;   /* [lock] code set: the link was lost since the running scenario began */
 
 	/* Since the engine was made, by its own ops; nothing is ordered by it. */
 	atomic_uint freezes;
@@ -82,12 +84,17 @@ struct freeze_times;
 void engine_account_freeze(struct engine *engine, const struct freeze_times *times);
 
 /* What ends a hold. */
-enum engine_wait { ENGINE_WAIT_TIME = 1, ENGINE_WAIT_CANCEL, ENGINE_WAIT_LOST };
+enum engine_wait { ENGINE_WAIT_TIME = 1, ENGINE_WAIT_CANCEL, ENGINE_WAIT_LOST, ENGINE_WAIT_UNLINKED };
 /* Waits until that scenario time. */
 enum engine_wait engine_wait_until(struct engine *engine, uint64_t scenario_ns);
 /* Positive enum as above without waiting; 0: nothing has happened. */
 int engine_interrupted(struct engine *engine);
-/* After the agent's connection went away: waits a moment for the guest's end, which says more. */
+/* The same, and why. */
+int engine_interruption(struct engine *engine, struct err *ret);
+/* Whether the agent has nothing (any more) of the running scenario: the guest is gone, or the link was. */
+bool engine_agent_forgot(struct engine *engine);
+/* After the agent's connection went away: waits until it is known whether the guest went with it, which says
+ * more. */
 void engine_explain_loss(struct engine *engine, struct err *err);
 
 /* A growing list of op results; the list owns them. */

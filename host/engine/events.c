@@ -127,6 +127,8 @@ static int interrupted(const struct engine *engine)
 {
 	if (engine->lost.code != ERR_NONE)
 		return ENGINE_WAIT_LOST;
+	if (engine->link_lost.code != ERR_NONE)
+		return ENGINE_WAIT_UNLINKED;
 	return engine->cancelled ? ENGINE_WAIT_CANCEL : 0;
 }
 
@@ -134,6 +136,25 @@ int engine_interrupted(struct engine *engine)
 {
 	SCOPE_LOCK(&engine->lock);
 	return interrupted(engine);
+}
+
+int engine_interruption(struct engine *engine, struct err *ret)
+{
+	SCOPE_LOCK(&engine->lock);
+	int why = interrupted(engine);
+	if (why == ENGINE_WAIT_LOST)
+		*ret = engine->lost;
+	else if (why == ENGINE_WAIT_UNLINKED)
+		*ret = engine->link_lost;
+	else if (why == ENGINE_WAIT_CANCEL)
+		err_set(ret, ERR_CANCELLED, "%s", engine->cancel_why);
+	return why;
+}
+
+bool engine_agent_forgot(struct engine *engine)
+{
+	int why = engine_interrupted(engine);
+	return why == ENGINE_WAIT_LOST || why == ENGINE_WAIT_UNLINKED;
 }
 
 #define FROZEN_LOOK_NS (20 * NS_PER_MS)
@@ -163,8 +184,9 @@ enum engine_wait engine_wait_until(struct engine *engine, uint64_t scenario_ns)
 	}
 }
 
-/* A guest that crashes takes its connection along a moment before the VM's exit is seen. */
-#define LOSS_WAIT_NS (5 * NS_PER_S)
+/* A guest that crashes takes its connection along before the VM's exit is seen, and may write a dump in
+ * between; one that lives connects again. Neither takes this long. */
+#define LOSS_WAIT_NS (60 * NS_PER_S)
 
 void engine_explain_loss(struct engine *engine, struct err *err)
 {
@@ -172,9 +194,12 @@ void engine_explain_loss(struct engine *engine, struct err *err)
 		return;
 	struct timespec until = clock_timespec(clock_deadline_ns(LOSS_WAIT_NS));
 	SCOPE_LOCK(&engine->lock);
-	while (engine->lost.code == ERR_NONE && !engine->cancelled && err->code == ERR_AGENT_LOST)
+	while (engine->lost.code == ERR_NONE && engine->link_down && !engine->cancelled &&
+		err->code == ERR_AGENT_LOST)
 		if (pthread_cond_timedwait(&engine->changed, &engine->lock, &until) == ETIMEDOUT)
 			break;
 	if (engine->lost.code != ERR_NONE)
 		*err = engine->lost;
+	else if (engine->link_lost.code != ERR_NONE && err->code == ERR_AGENT_LOST)
+		*err = engine->link_lost;
 }

@@ -331,15 +331,11 @@ static int apply_host(struct op_context *context, const struct planned_op *ops, 
 int ops_apply(struct op_context *context, const struct planned_op *ops, size_t n, struct err *err)
 {
 	for (size_t i = 0; i < n;) {
-		int why = engine_interrupted(context->engine);
-		if (why) {
-			SCOPE_LOCK(&context->engine->lock);
-			if (why == ENGINE_WAIT_LOST)
-				*err = context->engine->lost;
-			else
-				err_set(err, ERR_CANCELLED, "%s", context->engine->cancel_why);
+		/* Ad-hoc ops outlive whatever happens to the scenario beside them. */
+		int why = engine_interruption(context->engine, err);
+		if (why == ENGINE_WAIT_LOST || (why && context->scope != SCHEDRIG__V1__SCOPE__SCOPE_ADHOC))
 			return err_at(err, "%s", ops[i].place);
-		}
+		*err = ERR_INIT;
 		size_t count = guest_run(ops + i, n - i);
 		int r;
 		if (count) {

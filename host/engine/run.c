@@ -126,11 +126,13 @@ static void end_scenario(struct run *run)
 	Schedrig__V1__AgentResponse *response = NULL;
 	struct err err = ERR_INIT;
 	uint32_t phase = (uint32_t)run->scenario->n_steps;
+	if (engine_agent_forgot(run->engine))
+		return;
 	int r = agent_call(run->engine, &request, TEARDOWN_NS, &response, &err);
 	run_take_teardown(run, response, phase);
 	if (r < 0 && !run->stop)
 		run_fail(run, &err, phase);
-	else if (r < 0 && engine_interrupted(run->engine) != ENGINE_WAIT_LOST)
+	else if (r < 0 && !engine_agent_forgot(run->engine))
 		run_find(run, SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_INCONCLUSIVE, "op_error", "", phase,
 			"the scenario could not be torn down: %s", err.message);
 	pb_free(response);
@@ -261,7 +263,7 @@ static uint64_t play(struct run *run)
 		expect_scenario(run);
 	}
 	/* Whatever happened: the backdrop goes. Its reports count. */
-	if (engine_interrupted(run->engine) != ENGINE_WAIT_LOST)
+	if (!engine_agent_forgot(run->engine))
 		iterations = agent_totals(run->engine).iterations;
 	end_scenario(run);
 	return iterations;
@@ -352,6 +354,7 @@ static int begin(struct engine *engine, const char *name, unsigned *ret_number, 
 		return err_set(err, ERR_BUSY, "scenario '%.80s' is running", engine->name);
 	engine->running = true;
 	engine->cancelled = false;
+	engine->link_lost.code = ERR_NONE;
 	snprintf(engine->name, sizeof(engine->name), "%s", name);
 	*ret_number = ++engine->runs;
 	return 0;

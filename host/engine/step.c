@@ -135,7 +135,7 @@ static void emit_end(struct step *s)
 {
 	Schedrig__V1__Event event = SCHEDRIG__V1__EVENT__INIT;
 	Schedrig__V1__StepEnd end = SCHEDRIG__V1__STEP_END__INIT;
-	if (engine_interrupted(s->run->engine) != ENGINE_WAIT_LOST)
+	if (!engine_agent_forgot(s->run->engine))
 		s->result->total_iterations = agent_totals(s->run->engine).iterations;
 	s->result->end_ns = engine_scenario_ns(s->run->engine);
 	end.index = s->index;
@@ -180,22 +180,10 @@ static void resolve_hold(struct step *s)
 static void note_wait(struct step *s, enum engine_wait why)
 {
 	struct err err = ERR_INIT;
-	switch (why) {
-	case ENGINE_WAIT_TIME:
+	if (why == ENGINE_WAIT_TIME)
 		return;
-	case ENGINE_WAIT_CANCEL:
-		pthread_mutex_lock(&s->run->engine->lock);
-		err_set(&err, ERR_CANCELLED, "%s", s->run->engine->cancel_why);
-		pthread_mutex_unlock(&s->run->engine->lock);
-		fail(s, &err, "cancel");
-		return;
-	case ENGINE_WAIT_LOST:
-		pthread_mutex_lock(&s->run->engine->lock);
-		err = s->run->engine->lost;
-		pthread_mutex_unlock(&s->run->engine->lock);
-		fail(s, &err, "guest");
-		return;
-	}
+	(void)engine_interruption(s->run->engine, &err);
+	fail(s, &err, err.code == ERR_CANCELLED ? "cancel" : "guest");
 }
 
 /* A list that ended early because somebody gave up, or the guest went away, is not the op's failure. */
@@ -333,7 +321,7 @@ static void run_once(struct step *s)
 
 static void tear_down(struct step *s)
 {
-	if (engine_interrupted(s->run->engine) == ENGINE_WAIT_LOST)
+	if (engine_agent_forgot(s->run->engine))
 		return;
 	Schedrig__V1__AgentRequest request = SCHEDRIG__V1__AGENT_REQUEST__INIT;
 	Schedrig__V1__EndStep end = SCHEDRIG__V1__END_STEP__INIT;

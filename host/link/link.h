@@ -25,7 +25,8 @@ struct link_ops {
 	void (*ready)(struct link *link, const struct err *err, void *arg);
 	/* Anything the agent says unasked. */
 	void (*event)(struct link *link, const Schedrig__V1__AgentEvent *event, void *arg);
-	/* The connection ended. Silence is not an end: see link_heartbeat(). */
+	/* The connection ended; calls in flight fail when this has returned. Silence is not an end: see
+	 * link_heartbeat(). */
 	void (*lost)(struct link *link, const struct err *err, void *arg);
 };
 

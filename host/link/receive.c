@@ -24,12 +24,15 @@ void link_drop(struct link *link, const struct err *why)
 	pthread_mutex_lock(&link->lock);
 	link->ready = false;
 	link->has_page = false;
+	pthread_mutex_unlock(&link->lock);
+	/* Before the calls fail: whoever made them can then ask what it means. */
+	if (link->config.ops.lost)
+		link->config.ops.lost(link, &gone, link->config.arg);
+	pthread_mutex_lock(&link->lock);
 	link_end_calls(link, &gone);
 	pthread_mutex_unlock(&link->lock);
 	/* Last words (why we refuse) still go out. */
 	conn_free_flushed(conn, NS_PER_S);
-	if (link->config.ops.lost)
-		link->config.ops.lost(link, &gone, link->config.arg);
 }
 
 static void send_error(struct link *link, uint64_t seq, const struct err *err)

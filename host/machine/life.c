@@ -260,6 +260,7 @@ static void on_lost_limit(evutil_socket_t fd, short what, void *arg)
 void machine_agent_ready(struct machine *m, const struct err *err)
 {
 	event_del(m->lost_limit);
+	engine_link_back(m->engine);
 	if (m->state != MACHINE_BOOTING || m->end_started)
 		return;
 	if (err) {
@@ -280,8 +281,10 @@ void machine_agent_lost(struct machine *m, const struct err *err)
 {
 	if (m->state == MACHINE_ENDED || m->end_started || m->stopping)
 		return;
-	if (m->state == MACHINE_READY)
-		arm(m->lost_limit, scaled(m, RECONNECT_LIMIT_NS));
+	if (m->state != MACHINE_READY)
+		return;
+	engine_link_lost(m->engine, err);
+	arm(m->lost_limit, scaled(m, RECONNECT_LIMIT_NS));
 }
 
 static void on_speed(void *arg)

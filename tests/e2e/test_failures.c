@@ -213,6 +213,66 @@ static void test_a_killed_client_leaves_the_vm_usable(void)
 	json_decref(result);
 }
 
+/* The agent and what ran under it, met by a payload that has it in for the agent. */
+static void test_a_lost_link_ends_the_scenario_and_no_more(void)
+{
+	int status;
+	json_t *result = vm_submit(&shared,
+		"{name: cut, duration: 60s, payloads: [{name: m, program: meddles, default_args: [cut]}],\n"
+		" backdrop: {cgroups: [{name: a, work: [{workers: 2, comm: forlorn}]}]},\n"
+		" steps: [{ops: [{run_payload: {payload: m}}], hold: full}]}",
+		&status);
+	EXPECT(result != NULL);
+	char *text = json_dumps(json_at(result, "verdict"), 0);
+	json_decref(result);
+	bool told = strstr(text, "in the middle of the scenario") != NULL;
+	EXPECT(status == 1 && told, "exit %d: %s", status, text);
+	free(text);
+	/* The VM serves on, and nothing of that scenario is left in it. */
+	result = vm_submit(&shared,
+		"{name: after, duration: 60s,\n"
+		" payloads: [{name: p, program: sh, default_args: [-c, 'for d in /proc/[0-9]*; do read c "
+		"<$d/comm "
+		"&& [ \"$c\" = forlorn ] && exit 1; done; exit 0'], checks: [{exit_code_eq: 0}]}],\n"
+		" backdrop: {cgroups: [{name: a, work: [{workers: 1}]}]},\n"
+		" steps: [{ops: [{run_payload: {payload: p}}, {wait_payload: {name: p}}], hold: {fixed: "
+		"100ms}}],"
+		" assertions: {not_stuck: {}}}",
+		&status);
+	EXPECT(result != NULL);
+	text = json_dumps(json_at(result, "verdict"), 0);
+	json_decref(result);
+	EXPECT(status == 0, "exit %d: %s", status, text);
+	free(text);
+}
+
+static void test_an_agent_killed_in_mid_scenario(void)
+{
+	struct vm_process vm;
+	char meddles[512];
+	snprintf(meddles, sizeof(meddles), "meddles=%s", program_path("../tests/e2e/e2e-meddles"));
+	EXPECT(vm_up(&vm, kernel, "1n1l1c1t", true, (const char *const[]){"--stage", meddles, NULL}), "%s",
+		vm.error);
+	int status;
+	json_t *result = vm_submit(&vm,
+		"{name: kill, duration: 60s, payloads: [{name: m, program: meddles, default_args: "
+		"[kill]}],\n"
+		" backdrop: {cgroups: [{name: a, work: [{workers: 2}]}]},\n"
+		" steps: [{ops: [{run_payload: {payload: m}}], hold: full}]}",
+		&status);
+	EXPECT(result != NULL);
+	char *text = json_dumps(json_at(result, "verdict"), 0);
+	json_decref(result);
+	bool told = strstr(text, "the agent died") != NULL;
+	EXPECT(status == 1 && told, "exit %d: %s", status, text);
+	free(text);
+	EXPECT(vm_wait(&vm, 30) == EXIT_HOST);
+	size_t lines;
+	json_t *last = events_of(&vm, &lines);
+	json_decref(last);
+	EXPECT(lines > 3, "%zu events on disk", lines);
+}
+
 static void test_panic_is_a_failure_with_evidence(void)
 {
 	int status;
@@ -300,13 +360,18 @@ int main(int argc, char **argv)
 	T(no_controller);
 	T(an_agent_that_dies);
 	T(run_command);
-	if (vm_up(&shared, kernel, "1n1l2c1t", true, (const char *const[]){"--stage", "sh=/bin/sh", NULL})) {
+	char meddles[512];
+	snprintf(meddles, sizeof(meddles), "meddles=%s", program_path("../tests/e2e/e2e-meddles"));
+	if (vm_up(&shared, kernel, "1n1l2c1t", true,
+		    (const char *const[]){"--stage", "sh=/bin/sh", "--stage", meddles, NULL})) {
 		T(second_controller);
 		T(a_killed_client_leaves_the_vm_usable);
+		T(a_lost_link_ends_the_scenario_and_no_more);
 		T(panic_is_a_failure_with_evidence);
 	} else {
 		printf("not ok 1000 - boot: %s\n", shared.error);
 	}
+	T(an_agent_killed_in_mid_scenario);
 	T(a_killed_controller_leaves_nothing_in_the_way);
 	/* It takes the whole boot deadline; the kernel plays no part in it. */
 	if (argc > 2)

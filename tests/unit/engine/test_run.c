@@ -251,6 +251,63 @@ Test(run, guest_that_is_lost_ends_the_hold_at_once)
 	rig_stop(&rig);
 }
 
+static void lose_link(struct rig *rig)
+{
+	struct err why = ERR_INIT;
+	err_set(&why, ERR_AGENT_LOST, "the agent has closed its connection");
+	engine_link_lost(rig->engine, &why);
+}
+
+static void lose_link_for_a_moment(struct rig *rig)
+{
+	lose_link(rig);
+	engine_link_back(rig->engine);
+}
+
+Test(run, lost_link_ends_the_hold_and_the_next_run_is_none_the_worse)
+{
+	struct rig rig = {.on_step = lose_link_for_a_moment};
+	rig_start(&rig);
+	Schedrig__V1__RunResult *result = run(&rig, "duration: 1h\nsteps: [{}, {}]\n");
+	cr_assert_eq(result->verdict->verdict, VERDICT(FAIL));
+	const Schedrig__V1__VerdictPart *lost = part(result, "guest_crash");
+	cr_assert_eq(lost->error->code, SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_AGENT_LOST);
+	cr_assert(strstr(lost->message, "in the middle of the scenario"), "%s", lost->message);
+	cr_assert_str_eq(result->steps[0]->ended_by, "guest");
+	/* The agent has torn down by itself: nobody asks it to. */
+	cr_assert_neq(rig.agent.log[strlen(rig.agent.log) - 1], 'E', "%s", rig.agent.log);
+	pb_free(result);
+	rig.on_step = NULL;
+	result = run(&rig, "duration: 10ms\nsteps: [{}]\n");
+	cr_assert_eq(result->verdict->verdict, VERDICT(PASS));
+	pb_free(result);
+	rig_stop(&rig);
+}
+
+static void *lose_guest_later(void *arg)
+{
+	lose_guest(arg);
+	return NULL;
+}
+
+static void lose_link_then_guest(struct rig *rig)
+{
+	pthread_t thread;
+	lose_link(rig);
+	cr_assert_eq(pthread_create(&thread, NULL, lose_guest_later, rig), 0);
+	pthread_detach(thread);
+}
+
+Test(run, crash_that_took_the_link_along_is_what_is_told)
+{
+	struct rig rig = {.on_step = lose_link_then_guest};
+	rig_start(&rig);
+	Schedrig__V1__RunResult *result = run(&rig, "duration: 1h\nsteps: [{}]\n");
+	cr_assert_str_eq(part(result, "guest_crash")->message, "kernel panic - not syncing");
+	pb_free(result);
+	rig_stop(&rig);
+}
+
 static void cancel(struct rig *rig)
 {
 	engine_cancel(rig->engine, "the client went away");
