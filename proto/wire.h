@@ -23,6 +23,9 @@ enum wire_type {
 /* Largest message that may come in parts. */
 #define WIRE_MESSAGE_MAX_BYTES (64u * 1024 * 1024)
 
+/* Largest piece of a file or of output in one message. */
+#define WIRE_CHUNK_BYTES (128u * 1024)
+
 /* Limits on what a scenario may hold: anything beyond is LimitExceeded at validation. */
 #define LIMIT_STEPS 1024u
 #define LIMIT_OPS_PER_LIST 4096u
@@ -34,5 +37,8 @@ enum wire_type {
 #define LIMIT_NAME_BYTES 128u
 #define LIMIT_COMM_BYTES 15u
 #define LIMIT_KERNEL_BATCH 16384u
+#define LIMIT_IO_DEVICES 16u
+#define LIMIT_ARTIFACTS 64u
+#define LIMIT_PAYLOAD_CHECKS 256u
 
 #endif

@@ -109,11 +109,24 @@ static void sample(struct lane *lane, const struct job *job, PB(AgentResponse) *
 	reply(lane, job, response);
 }
 
+static void serve_side(
+	struct lane *lane, const struct job *job, struct arena *arena, PB(AgentResponse) * response)
+{
+	struct err err = ERR_INIT;
+	if (side_serve(lane->agent, job->request, arena, response, &err) < 0)
+		response->error = ops_error(arena, &err);
+	reply(lane, job, response);
+}
+
 static void teardown_done(void *arg)
 {
 	struct agent *agent = arg;
+	if (--agent->teardowns)
+		return;
+	/* Whoever might have fetched it is gone. */
+	scene_release_output(agent->scene, 0);
 	/* With a connection of its own there will be no other. */
-	if (--agent->teardowns == 0 && agent->config.fd >= 0)
+	if (agent->config.fd >= 0)
 		loop_stop(agent->loop);
 }
 
@@ -121,7 +134,7 @@ static void teardown_done(void *arg)
 static void abandon(struct lane *lane)
 {
 	struct scene_ended ended;
-	if (lane->number != LANE_QUICK) {
+	if (lane->number == LANE_ADHOC || lane->number == LANE_SCENARIO) {
 		scene_end(lane->agent->scene, lane->number == LANE_ADHOC ? SCENE_ADHOC : SCENE_BACKDROP, true,
 			&ended);
 		scene_ended_deinit(&ended);
@@ -198,6 +211,13 @@ void serve_job(struct lane *lane, struct job *job)
 		return;
 	case SCHEDRIG__V1__AGENT_REQUEST__KIND_CANCEL_OPS: /* done on the loop's thread */
 		reply_ok(lane, job, &response);
+		return;
+	case SCHEDRIG__V1__AGENT_REQUEST__KIND_SET_KNOBS:
+	case SCHEDRIG__V1__AGENT_REQUEST__KIND_FETCH_OUTPUT:
+	case SCHEDRIG__V1__AGENT_REQUEST__KIND_RELEASE_OUTPUT:
+	case SCHEDRIG__V1__AGENT_REQUEST__KIND_PUSH_FILE:
+	case SCHEDRIG__V1__AGENT_REQUEST__KIND_PULL_FILE:
+		serve_side(lane, job, arena, &response);
 		return;
 	case SCHEDRIG__V1__AGENT_REQUEST__KIND_RELEASE_WORKERS:
 	case SCHEDRIG__V1__AGENT_REQUEST__KIND__NOT_SET:

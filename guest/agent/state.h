@@ -30,7 +30,7 @@ struct job {
 };
 
 /* Requests in order, on a thread of their own. */
-enum { LANE_SCENARIO, LANE_ADHOC, LANE_QUICK, LANES };
+enum { LANE_SCENARIO, LANE_ADHOC, LANE_QUICK, LANE_SIDE, LANES };
 struct lane {
 	struct agent *agent;
 	unsigned number;
@@ -108,6 +108,10 @@ void serve_job(struct lane *lane, struct job *job);
 /* apply.c: lane threads */
 void apply_ops(struct lane *lane, const struct job *job, struct arena *arena, PB(AgentResponse) * response);
 void apply_loop(struct lane *lane, const struct job *job, struct arena *arena, PB(AgentResponse) * response);
+
+/* side.c: lane threads; fills the response, but for its error */
+int side_serve(struct agent *agent, const PB(AgentRequest) * request, struct arena *arena,
+	PB(AgentResponse) * response, struct err *err) must_check;
 
 /* page.c */
 int page_start(struct agent *agent, struct err *err) must_check;

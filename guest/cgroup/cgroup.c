@@ -173,6 +173,8 @@ static const char *advice(const char *file, int errnum)
 			return " (the numbers must exist on this machine)";
 		if (errnum == ENOSPC)
 			return " (it has tasks, and would be left without any)";
+		if (errnum == ERANGE)
+			return " (the list is not one of numbers and ranges)";
 		if (errnum == EBUSY)
 			return " (a sibling holds them exclusively, or a task with policy deadline would "
 			       "lose its "
@@ -182,6 +184,21 @@ static const char *advice(const char *file, int errnum)
 		return " (a quota is at least 1 ms, a period 1 ms to 1 s, a weight 1 to 10000, and a "
 		       "parent's limit "
 		       "bounds its children)";
+	if (!strncmp(file, "cpu.uclamp.", 11) && (errnum == ERANGE || errnum == EINVAL))
+		return " (a clamp is 0 to 100 per cent)";
+	if (!strncmp(file, "memory.", 7) && errnum == EBUSY)
+		return " (more is in use than could be reclaimed)";
+	if (!strncmp(file, "pids.", 5) && errnum == EINVAL)
+		return " (a limit is 1 to 4194304, or max)";
+	if (!strcmp(file, "io.max") && errnum == ENODEV)
+		return " (there is no such block device in the VM; partitions cannot be limited, their disk "
+		       "can)";
+	if (!strcmp(file, "io.max") && (errnum == EINVAL || errnum == ERANGE))
+		return " (a device is MAJOR:MINOR, a limit is above 0)";
+	if (!strcmp(file, "io.weight") && errnum == ERANGE)
+		return " (a weight is 1 to 10000)";
+	if (!strcmp(file, "io.weight") && errnum == EOPNOTSUPP)
+		return " (no I/O scheduler here weighs cgroups)";
 	if (errnum == EBUSY)
 		return " (the cgroup or one of its parents is in use in a way that excludes this)";
 	return "";

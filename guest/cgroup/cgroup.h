@@ -51,8 +51,9 @@ int cg_wait_event(int fd, const char *name, const char *key, int value, uint64_t
 /* PIDs (thread-group leaders) or TIDs in ascending order in a heap array that the caller frees. */
 int cg_list(int fd, const char *name, bool threads, bool recursive, pid_t **ret_ids, size_t *ret_count,
 	struct err *err) must_check;
-/* Appends "pid 12 (comm, state D)" for at most 8 tasks that are not stopped by the freezer. */
-void cg_describe_tasks(int fd, const char *name, char *buffer, size_t size);
+/* "12 (comm, state D), ..." of at most 8 tasks in it and below; unfrozen: only those that the freezer has not
+ * stopped. */
+void cg_describe_tasks(int fd, const char *name, bool unfrozen, char *buffer, size_t size);
 
 /* (waits) Unfreezes, moves what is still in it and below to stray_fd (-1: kills it), waits for populated 0,
  * then removes children first and the directory itself. ERR_TIMEOUT names what is left. ret_strays: tasks
@@ -60,20 +61,43 @@ void cg_describe_tasks(int fd, const char *name, char *buffer, size_t size);
 int cg_remove(int root_fd, const char *path, int stray_fd, uint64_t deadline_ns, unsigned *ret_strays,
 	struct err *err) must_check;
 
-/* Knobs of a definition; absent ones are untouched. */
+/* Knobs of a definition or a change; absent ones are untouched. Amounts of memory and io: CG_MAX is the
+ * kernel's "max". */
+#define CG_MAX UINT64_MAX
+#define CG_PIDS_MAX UINT32_MAX
+#define CG_IO_DEVICES 16
+struct cg_io_max {
+	const char *device; /* "8:0", or the path of a block device */
+	bool has[4];
+	uint64_t value[4]; /* rbps, wbps, riops, wiops */
+};
 struct cg_knobs {
-	bool has_weight, has_idle, has_cpu_max, has_mem_max, has_mem_high, has_mem_low, has_mem_min,
-		has_swap_max, has_pids_max;
+	bool has_weight, has_idle, has_cpu_max, has_uclamp_min, has_uclamp_max, has_mem_max, has_mem_high,
+		has_mem_low, has_mem_min, has_swap_max, has_pids_max, has_io_weight;
 	bool idle;
 	uint32_t weight;                                        /* 1..10000 */
-	uint64_t quota_us;                                      /* UINT64_MAX = max */
+	uint64_t quota_us;                                      /* CG_MAX = max */
 	uint64_t period_us;                                     /* 1000..1000000 */
+	uint32_t uclamp_min, uclamp_max;                        /* hundredths of a per cent, 0..10000 */
 	uint64_t mem_max, mem_high, mem_low, mem_min, swap_max; /* bytes */
-	uint32_t pids_max;                                      /* >= 1 */
+	uint32_t io_weight;                                     /* 1..10000 */
+	unsigned n_io_max;
+	struct cg_io_max io_max[CG_IO_DEVICES];
+	uint32_t pids_max; /* >= 1; CG_PIDS_MAX = max */
 };
-/* Enables what it needs and writes in the order cpu, memory, pids. notes: what was skipped, one sentence each
- * through add_note (may be NULL). */
+/* Who is told, each member may be NULL: what was skipped, one sentence each; what was written, as read back.
+ */
+struct cg_knob_sink {
+	void (*note)(void *arg, const char *note);
+	void (*wrote)(void *arg, const char *file, const char *value);
+	void *arg;
+};
+/* Enables what it needs and writes in the order cpu, memory, io, pids. The first failure ends it; what was
+ * written stays. sink may be NULL. */
 int cg_apply_knobs(int root_fd, const char *path, int fd, const char *name, const struct cg_knobs *knobs,
-	void (*add_note)(void *arg, const char *note), void *arg, struct err *err) must_check;
+	const struct cg_knob_sink *sink, struct err *err) must_check;
+/* Controllers that the cgroup has enabled for its children ("cpu memory"), "" for none or when it cannot be
+ * read. Processes cannot enter such a cgroup. */
+const char *cg_for_children(int fd, char *buffer, size_t size);
 
 #endif

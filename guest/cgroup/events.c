@@ -2,6 +2,7 @@
 /* Waiting for cgroup.events, listing tasks, removal (see cgroup.h). Any thread. */
 #include "guest/cgroup/cgroup.h"
 
+#include "common/check.h"
 #include "common/clock.h"
 #include "common/fsat.h"
 #include "common/scope.h"
@@ -163,28 +164,49 @@ int cg_list(int fd, const char *name, bool threads, bool recursive, pid_t **ret_
 	return 0;
 }
 
-void cg_describe_tasks(int fd, const char *name, char *buffer, size_t size)
+/* The freezer's tasks look asleep like any other: only what they wait in tells them. */
+static bool is_frozen(pid_t tid, char state)
+{
+	static const char *const places[] = {
+		"do_freezer_trap", "get_signal", "ptrace_stop", "do_signal_stop"};
+	char path[64], wchan[64];
+	snprintf(path, sizeof(path), "/proc/%d/wchan", tid);
+	if (state == 'R' || state == 'D' || fsat_read(AT_FDCWD, path, wchan, sizeof(wchan)) < 0)
+		return false;
+	for (unsigned i = 0; i < ARRAY_SIZE(places); i++)
+		if (!strcmp(wchan, places[i]))
+			return true;
+	return false;
+}
+
+void cg_describe_tasks(int fd, const char *name, bool unfrozen, char *buffer, size_t size)
 {
 	_cleanup_free_ pid_t *ids = NULL;
-	size_t count = 0, at = 0;
+	size_t count = 0, at = 0, told = 0;
 	struct err err = ERR_INIT;
 	buffer[0] = '\0';
 	if (cg_list(fd, name, true, true, &ids, &count, &err) < 0)
 		return;
-	for (size_t i = 0; i < count && i < 8 && at < size; i++) {
+	for (size_t i = 0; i < count && at < size; i++) {
 		char path[64], text[256];
 		snprintf(path, sizeof(path), "/proc/%d/stat", ids[i]);
-		if (fsat_read(AT_FDCWD, path, text, sizeof(text)) < 0)
+		/* The beginning is enough, and all that fits. */
+		ssize_t n = fsat_read(AT_FDCWD, path, text, sizeof(text));
+		if (n < 0 && n != -E2BIG)
 			continue;
+		text[sizeof(text) - 1] = '\0';
 		char *open = strchr(text, '('), *close = strrchr(text, ')');
 		if (!open || !close || close < open || close[1] != ' ')
 			continue;
 		*close = '\0';
-		at += (size_t)snprintf(buffer + at, size - at, "%s%d (%s, state %c)", at ? ", " : "", ids[i],
-			open + 1, close[2]);
+		if (unfrozen && is_frozen(ids[i], close[2]))
+			continue;
+		if (told++ < 8)
+			at += (size_t)snprintf(buffer + at, size - at, "%s%d (%s, state %c)", at ? ", " : "",
+				ids[i], open + 1, close[2]);
 	}
-	if (count > 8 && at < size)
-		snprintf(buffer + at, size - at, " and %zu more", count - 8);
+	if (told > 8 && at < size)
+		snprintf(buffer + at, size - at, " and %zu more", told - 8);
 }
 
 static int remove_child(int parent_fd, const char *child, int depth, void *arg)
@@ -198,32 +220,46 @@ static int remove_child(int parent_fd, const char *child, int depth, void *arg)
 	return unlinkat(parent_fd, child, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;
 }
 
-static int clear_tasks(int fd, const char *path, int stray_fd, unsigned *ret_strays, struct err *err)
+static void kill_tasks(int fd, const pid_t *ids, size_t count)
 {
-	_cleanup_free_ pid_t *ids = NULL;
-	size_t count;
-	int r = cg_list(fd, path, false, true, &ids, &count, err);
-	if (r < 0)
-		return r;
-	*ret_strays += (unsigned)count;
-	if (!count)
-		return 0;
-	if (stray_fd < 0) {
-		/* cgroup.kill also gets those that fork meanwhile (5.14 and newer). */
-		if (fsat_write(fd, "cgroup.kill", "1") >= 0)
+	/* cgroup.kill also gets those that fork meanwhile (5.14 and newer). */
+	if (fsat_write(fd, "cgroup.kill", "1") >= 0)
+		return;
+	for (size_t i = 0; i < count; i++)
+		kill(ids[i], SIGKILL);
+}
+
+/* Again while there are new ones: what is moved may have forked just before. */
+static int clear_tasks(
+	int fd, const char *path, int stray_fd, uint64_t deadline_ns, unsigned *ret_strays, struct err *err)
+{
+	do {
+		_cleanup_free_ pid_t *ids = NULL;
+		size_t count, gone = 0;
+		int r = cg_list(fd, path, false, true, &ids, &count, err);
+		if (r < 0 || !count)
+			return r;
+		if (stray_fd < 0) {
+			*ret_strays += (unsigned)count;
+			kill_tasks(fd, ids, count);
 			return 0;
-		for (size_t i = 0; i < count; i++)
-			kill(ids[i], SIGKILL);
-		return 0;
-	}
-	for (size_t i = 0; i < count; i++) {
-		struct err moved = ERR_INIT;
-		if (cg_attach(stray_fd, "the runner cgroup", ids[i], &moved) < 0 && moved.os_errno != ESRCH) {
-			if (err)
-				*err = moved;
-			return err_wrap(err, "cannot empty `%s`", path);
 		}
-	}
+		for (size_t i = 0; i < count; i++) {
+			struct err moved = ERR_INIT;
+			if (cg_attach(stray_fd, "the runner cgroup", ids[i], &moved) == 0) {
+				++*ret_strays;
+			} else if (moved.os_errno == ESRCH) {
+				gone++;
+			} else {
+				if (err)
+					*err = moved;
+				return err_wrap(err, "cannot empty `%s`", path);
+			}
+		}
+		/* Only what is ending already: its notification is waited for. */
+		if (gone == count)
+			return 0;
+	} while (clock_left_ns(deadline_ns));
 	return 0;
 }
 
@@ -239,7 +275,7 @@ int cg_remove(int root_fd, const char *path, int stray_fd, uint64_t deadline_ns,
 	if (cg_has(fd, "cgroup.freeze"))
 		r = cg_write(fd, path, "cgroup.freeze", "0", err);
 	if (r == 0)
-		r = clear_tasks(fd, path, stray_fd, &strays, err);
+		r = clear_tasks(fd, path, stray_fd, deadline_ns, &strays, err);
 	if (r < 0)
 		return r;
 	r = cg_wait_event(fd, path, "populated", 0, deadline_ns, -1, err);
@@ -247,7 +283,7 @@ int cg_remove(int root_fd, const char *path, int stray_fd, uint64_t deadline_ns,
 		return r;
 	if (r == CG_WAIT_TIMEOUT) {
 		char tasks[400];
-		cg_describe_tasks(fd, path, tasks, sizeof(tasks));
+		cg_describe_tasks(fd, path, false, tasks, sizeof(tasks));
 		return err_set(err, ERR_TIMEOUT, "cannot remove cgroup `%s`: tasks did not leave it: %s",
 			path, tasks);
 	}

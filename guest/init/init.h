@@ -14,8 +14,8 @@ int init_mount_all(struct err *err) must_check;
 /* Loads the modules that the file lists, one path a line, in order. No file: nothing to do. Loaded ones are
  * fine. */
 int init_load_modules(const char *order_path, struct err *err) must_check;
-/* hostname, lo, file limits, kptr_restrict, compaction of locked pages, console verbosity. What fails is not
- * vital and goes into notes through add_note. */
+/* hostname, lo, file limits, a bound on tasks that fits the memory, kptr_restrict, compaction of locked
+ * pages, console verbosity. What fails is not vital and goes into notes through add_note. */
 void init_settle(void (*add_note)(void *arg, const char *note), void *arg);
 /* Moves this process into its own cgroup below root_fd and opens it. */
 int init_own_cgroup(int root_fd, const char *name, int *ret_fd, struct err *err) must_check;

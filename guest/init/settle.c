@@ -47,6 +47,23 @@ static int raise_lo(void)
 	return fd >= 0 && ioctl(fd, SIOCSIFFLAGS, &request) == 0 ? 0 : -errno;
 }
 
+/* A process that only forks ends with fork() failing, instead of with the out-of-memory killer and whom that
+ * finds: the kernel's own limit counts no more than the stacks. Whoever wants less has pids.max. */
+#define TASK_KIB 192
+
+static void bound_tasks(note_fn add_note, void *arg)
+{
+	uint64_t most;
+	char text[24];
+	long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+	uint64_t wanted = (uint64_t)pages * (uint64_t)page / 1024 / TASK_KIB;
+	if (pages <= 0 || page <= 0 || fsat_read_u64(AT_FDCWD, "/proc/sys/kernel/threads-max", &most) < 0 ||
+		most <= wanted)
+		return;
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)wanted);
+	set_file("/proc/sys/kernel/threads-max", text, add_note, arg);
+}
+
 void init_settle(note_fn add_note, void *arg)
 {
 	/* Workers and payloads by the thousand, each with a few descriptors here. */
@@ -58,6 +75,7 @@ void init_settle(note_fn add_note, void *arg)
 	int r = raise_lo();
 	if (r < 0)
 		note(add_note, arg, "cannot bring lo up", -r);
+	bound_tasks(add_note, arg);
 	set_file("/proc/sys/kernel/kptr_restrict", "0", add_note, arg);
 	/* The agent's page is known to the controller by its physical address: compaction moves even locked
 	 * pages unless told not to. */

@@ -100,6 +100,27 @@ int op_capture_cgroup_procs(struct op_run *run, const PB(CaptureCgroupProcs) * o
 	return 0;
 }
 
+int op_move_all_tasks(struct op_run *run, const PB(MoveAllTasks) * op, struct err *err)
+{
+	_cleanup_(scene_moved_deinit) struct scene_moved moved = {0};
+	int r = scene_move_tasks(run->scene, &run->call, op->from, op->to, op->untracked, &moved, err);
+	if (r < 0)
+		return r;
+	PB(MoveOutcome) *outcome = PB_NEW(run->arena, MoveOutcome, move_outcome);
+	if (outcome) {
+		outcome->moved = ids_of(run->arena, moved.pids, moved.n_pids);
+		outcome->untracked = ids_of(run->arena, moved.untracked, moved.n_untracked);
+	}
+	if (!outcome || !outcome->moved || !outcome->untracked)
+		return err_set(err, ERR_LIMIT_EXCEEDED, "the results of this request are too large");
+	outcome->n_moved = moved.n_pids;
+	outcome->n_untracked = moved.n_untracked;
+	outcome->exited = moved.exited;
+	outcome->tries = moved.tries;
+	run->result->move = outcome;
+	return 0;
+}
+
 /* --- definitions, in the order of spec/3 3.1 --- */
 
 static int def_knobs(struct op_run *run, const PB(CgroupDef) * def, struct err *err)
@@ -120,8 +141,8 @@ static int def_knobs(struct op_run *run, const PB(CgroupDef) * def, struct err *
 			r = scene_set_mems(run->scene, &run->call, def->name, &set, err);
 	}
 	if (r == 0)
-		r = ops_knobs(def, &knobs, err);
-	return r < 0 ? r : scene_set_knobs(run->scene, &run->call, def->name, &knobs, err);
+		r = ops_knobs(def->cpu, def->memory, def->pids, def->io, &knobs, err);
+	return r < 0 ? r : scene_set_knobs(run->scene, &run->call, def->name, &knobs, NULL, err);
 }
 
 static int def_workers(struct op_run *run, const PB(CgroupDef) * def, struct err *err)

@@ -50,60 +50,6 @@ int ops_cpuset(
 	return r < 0 ? r : cpuspec_resolve(&plain, layout, ret_set, err);
 }
 
-static int cpu_knobs(const PB(CpuKnobs) * cpu, struct cg_knobs *knobs, struct err *err)
-{
-	if (cpu->weight) {
-		knobs->has_weight = true;
-		knobs->weight = cpu->weight->value;
-	}
-	if (cpu->idle) {
-		knobs->has_idle = true;
-		knobs->idle = cpu->idle->value;
-	}
-	if (!cpu->quota && !cpu->period && !cpu->quota_pct)
-		return 0;
-	knobs->has_cpu_max = true;
-	knobs->period_us = cpu->period ? cpu->period->ns / 1000 : 100000;
-	knobs->quota_us = cpu->quota ? cpu->quota->ns / 1000 : UINT64_MAX;
-	if (cpu->quota_pct) {
-		double quota = (double)knobs->period_us * cpu->quota_pct->value / 100;
-		if (!(quota > 0) || quota > 1e15)
-			return err_set(err, ERR_INVALID_ARGUMENT, "quota_pct is out of range");
-		knobs->quota_us = (uint64_t)quota;
-	}
-	return 0;
-}
-
-int ops_knobs(const PB(CgroupDef) * def, struct cg_knobs *knobs, struct err *err)
-{
-	*knobs = (struct cg_knobs){0};
-	int r = def->cpu ? cpu_knobs(def->cpu, knobs, err) : 0;
-	const PB(MemoryKnobs) *memory = def->memory;
-	if (memory) {
-		const struct {
-			const PB(Size) * from;
-			bool *has;
-			uint64_t *to;
-		} sizes[] = {
-			{memory->max, &knobs->has_mem_max, &knobs->mem_max},
-			{memory->high, &knobs->has_mem_high, &knobs->mem_high},
-			{memory->low, &knobs->has_mem_low, &knobs->mem_low},
-			{memory->min, &knobs->has_mem_min, &knobs->mem_min},
-			{memory->swap_max, &knobs->has_swap_max, &knobs->swap_max},
-		};
-		for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++)
-			if (sizes[i].from) {
-				*sizes[i].has = true;
-				*sizes[i].to = sizes[i].from->bytes;
-			}
-	}
-	if (def->pids) {
-		knobs->has_pids_max = true;
-		knobs->pids_max = def->pids->max;
-	}
-	return r;
-}
-
 int ops_affinity(const PB(AffinityIntent) * intent, struct affinity *affinity, struct err *err)
 {
 	*affinity = (struct affinity){.kind = AFFINITY_INHERIT};

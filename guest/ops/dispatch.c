@@ -59,7 +59,6 @@ int ops_apply(struct op_run *run, const PB(Op) * op, struct err *err)
 	{                                                                                                    \
 		return err_set(err, ERR_UNSUPPORTED, #camel ": not in this version");                        \
 	}
-UNSUPPORTED(move_all_tasks, MoveAllTasks)
 UNSUPPORTED(attach_scheduler, AttachScheduler)
 UNSUPPORTED(detach_scheduler, DetachScheduler)
 UNSUPPORTED(restart_scheduler, RestartScheduler)

@@ -56,7 +56,12 @@ PB(WorkerReport) * ops_worker_report(struct arena *arena, const struct scene_wor
 /* Plain forms of what the wire describes; places in errors are relative to the message. */
 int ops_cpuset(const struct cpu_layout *layout, const PB(CpusetSpec) * spec, struct cpuset *ret_set,
 	struct err *err) must_check;
-int ops_knobs(const PB(CgroupDef) * def, struct cg_knobs *ret_knobs, struct err *err) must_check;
+/* Each part may be NULL. Strings of ret_knobs are the messages'. */
+int ops_knobs(const PB(CpuKnobs) * cpu, const PB(MemoryKnobs) * memory, const PB(PidsKnobs) * pids,
+	const PB(IoKnobs) * io, struct cg_knobs *ret_knobs, struct err *err) must_check;
+/* SetKnobs: `ret` is initialised and gets what was skipped and what was written; on failure, too. */
+int ops_set_knobs(struct scene *scene, const PB(SetKnobs) * set, uint64_t deadline_ns, struct arena *arena,
+	PB(KnobsSet) * ret, struct err *err) must_check;
 int ops_affinity(
 	const PB(AffinityIntent) * intent, struct affinity *ret_affinity, struct err *err) must_check;
 struct op_defaults {

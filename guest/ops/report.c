@@ -64,13 +64,20 @@ PB(PayloadReport) * ops_payload_report(struct arena *arena, const struct scene_p
 	wire->ended_by_us = end->ended_by_us;
 	wire->run_ns = end->run_ns;
 	wire->placed_before_exec = true;
-	wire->stdout_tail = text_of(arena, end->stdout_tail);
+	wire->stdout_tail = text_of(arena, report->tail[0]);
 	wire->stderr_tail = arena_strdup(arena, "");
+	wire->stdout_bytes = report->bytes[0];
+	wire->stderr_bytes = report->bytes[1];
+	wire->output_id = report->output_id;
 	if (report->has_exit_check && wire->exit_code != report->exit_check) {
-		wire->stderr_tail = text_of(arena, end->stderr_tail);
-		(void)ops_append(arena, &wire->failed_checks, &wire->n_failed_checks,
-			arena_printf(arena, "payload `%s` should have exited with %d, but: %s", report->name,
-				report->exit_check, wire->exit ? wire->exit : ""));
+		char *failed = arena_printf(arena, "payload `%s` should have exited with %d, but: %s",
+			report->name, report->exit_check, wire->exit ? wire->exit : "");
+		wire->stderr_tail = text_of(arena, report->tail[1]);
+		wire->stop = report->exit_stops;
+		if (report->exit_required)
+			(void)ops_append(arena, &wire->failed_checks, &wire->n_failed_checks, failed);
+		else
+			(void)ops_append(arena, &wire->noted_checks, &wire->n_noted_checks, failed);
 	}
 	return wire->name && wire->cgroup && wire->place && wire->exit && wire->stdout_tail &&
 			       wire->stderr_tail

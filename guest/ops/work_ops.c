@@ -117,6 +117,9 @@ int ops_run_payload(struct op_run *run, const PB(RunPayload) * op, const char *c
 	for (size_t i = 0; payload && i < payload->n_checks; i++)
 		if (payload->checks[i]->form_case == SCHEDRIG__V1__CHECK__FORM_EXIT_CODE_EQ) {
 			plain.has_exit_check = true;
+			plain.exit_required =
+				!payload->checks[i]->required || payload->checks[i]->required->value;
+			plain.exit_stops = payload->checks[i]->stop;
 			plain.exit_check = payload->checks[i]->exit_code_eq->code;
 		}
 	pid_t pid;

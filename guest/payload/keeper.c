@@ -21,7 +21,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TREE_MAX 4096
+/* More than the kernel allows in machines of the size that VMs have; the rest goes in the next round. */
+#define TREE_MAX 65536
+#define PID_BITS 4194304 /* PID_MAX_LIMIT of include/linux/threads.h */
+/* Rounds of stopping before what is there is killed as it is. */
+#define STOP_ROUNDS_MAX 200
 
 static void say(const struct keeper_job *job, enum keeper_word word, int value, const char *call)
 {
@@ -203,16 +207,72 @@ static unsigned add_children(pid_t pid, pid_t *tree, unsigned count)
 	return count;
 }
 
-static void kill_tree(void)
+static pid_t tree[TREE_MAX];
+
+static unsigned list_tree(void)
 {
-	static pid_t tree[TREE_MAX];
 	unsigned count = add_children(getpid(), tree, 0);
 	for (unsigned i = 0; i < count; i++)
 		count = add_children(tree[i], tree, count);
+	return count;
+}
+
+/* Who is stopped does not fork. One who multiplies faster than he can be killed is brought to a halt first:
+ * each round stops all that are there, until nobody new turns up. */
+static void stop_tree(void)
+{
+	static uint8_t stopped[PID_BITS / 8];
+	if (!list_tree())
+		return;
+	memset(stopped, 0, sizeof(stopped));
+	for (unsigned round = 0; round < STOP_ROUNDS_MAX; round++) {
+		bool any = false;
+		unsigned count = list_tree();
+		for (unsigned i = 0; i < count; i++) {
+			uint8_t *byte = &stopped[(unsigned)tree[i] % PID_BITS / 8];
+			uint8_t bit = (uint8_t)(1u << ((unsigned)tree[i] % 8));
+			if (*byte & bit)
+				continue;
+			*byte |= bit;
+			any = true;
+			kill(tree[i], SIGSTOP);
+		}
+		if (!any)
+			return;
+	}
+}
+
+static void kill_tree(void)
+{
+	unsigned count = list_tree();
 	/* Their PIDs cannot be others' by now unless a middle one reaped its child just then; parents first,
 	 * so that nobody is left to reap. */
 	for (unsigned i = 0; i < count; i++)
 		kill(tree[i], SIGKILL);
+}
+
+/* Reaps what has ended; false when there is no child any more. */
+static bool reap(const struct keeper_job *job, pid_t program)
+{
+	for (;;) {
+		int status;
+		pid_t gone = waitpid(-1, &status, WNOHANG);
+		if (gone == program)
+			say(job, KEEPER_EXITED, status, NULL);
+		if (gone <= 0)
+			return gone == 0;
+	}
+}
+
+/* Each death may hand orphans to this process, so it goes on until nobody is left. */
+static void end_tree(const struct keeper_job *job, pid_t program, const sigset_t *wanted)
+{
+	int signum;
+	do {
+		stop_tree();
+		kill_tree();
+	} while (reap(job, program) && sigwait(wanted, &signum) == 0);
+	_exit(0);
 }
 
 void keeper_main(const struct keeper_job *job)
@@ -245,23 +305,10 @@ void keeper_main(const struct keeper_job *job)
 	if (job->cgroup_fd >= 0)
 		close(job->cgroup_fd);
 	say(job, KEEPER_RUNNING, pid, NULL);
-	bool killing = false;
 	for (;;) {
-		int status;
-		pid_t gone = waitpid(-1, &status, WNOHANG);
-		if (gone == pid)
-			say(job, KEEPER_EXITED, status, NULL);
-		/* Each death may have handed orphans to this process. */
-		if (gone > 0 && killing)
-			kill_tree();
-		if (gone > 0)
-			continue;
-		if (gone < 0 && killing)
-			_exit(0);
 		int signum;
-		if (sigwait(&wanted, &signum) == 0 && signum == SIGTERM) {
-			killing = true;
-			kill_tree();
-		}
+		(void)reap(job, pid);
+		if (sigwait(&wanted, &signum) == 0 && signum == SIGTERM)
+			end_tree(job, pid, &wanted);
 	}
 }

@@ -19,12 +19,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-struct output {
+struct stream {
 	int fd;
 	struct event *event;  /* loop thread */
 	pthread_mutex_t lock; /* of the rest */
-	char ring[PAYLOAD_TAIL_BYTES];
-	uint64_t bytes; /* so far; the ring's end is bytes % size */
+	struct output kept;
 };
 
 struct payload {
@@ -33,44 +32,46 @@ struct payload {
 	int say_fd; /* of the keeper's words; EXITED is peeked at, never taken, so that any number can wait */
 	pid_t pid;
 	uint64_t start_ns;
-	struct output out[2];
+	struct stream out[2];
 };
 
-static void output_take(struct output *output)
+/* Bounded: a program that writes for ever must not hold the reader for ever. */
+#define ROUNDS_MAX 64
+/* At the end: what a pipe may hold, and some; a writer outside of the tree must not hold it either. */
+#define LAST_ROUNDS_MAX 1024
+
+static void stream_take(struct stream *stream, unsigned rounds_max)
 {
 	char bytes[16384];
-	SCOPE_LOCK(&output->lock);
-	/* Bounded: a program that writes for ever must not hold the reader for ever. */
-	for (unsigned rounds = 0; output->fd >= 0 && rounds < 64; rounds++) {
-		ssize_t n = read(output->fd, bytes, sizeof(bytes));
+	SCOPE_LOCK(&stream->lock);
+	for (unsigned rounds = 0; stream->fd >= 0 && rounds < rounds_max; rounds++) {
+		ssize_t n = read(stream->fd, bytes, sizeof(bytes));
 		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-			fd_close(&output->fd);
+			fd_close(&stream->fd);
 		if (n <= 0)
 			return;
-		for (ssize_t i = n > PAYLOAD_TAIL_BYTES ? n - PAYLOAD_TAIL_BYTES : 0; i < n; i++)
-			output->ring[(output->bytes + (uint64_t)i) % PAYLOAD_TAIL_BYTES] = bytes[i];
-		output->bytes += (uint64_t)n;
+		output_add(&stream->kept, bytes, (size_t)n);
 	}
 }
 
 /* Loop thread. */
 static void on_output(evutil_socket_t fd, short what, void *arg)
 {
-	struct output *output = arg;
-	output_take(output);
-	if (output->fd < 0 && output->event)
-		event_del(output->event);
+	struct stream *stream = arg;
+	stream_take(stream, ROUNDS_MAX);
+	if (stream->fd < 0 && stream->event)
+		event_del(stream->event);
 }
 
 static void watch_output(void *arg)
 {
 	struct payload *payload = arg;
 	for (unsigned i = 0; i < 2; i++) {
-		struct output *output = &payload->out[i];
-		output->event = event_new(
-			loop_base(payload->loop), output->fd, EV_READ | EV_PERSIST, on_output, output);
-		if (output->event)
-			event_add(output->event, NULL);
+		struct stream *stream = &payload->out[i];
+		stream->event = event_new(
+			loop_base(payload->loop), stream->fd, EV_READ | EV_PERSIST, on_output, stream);
+		if (stream->event)
+			event_add(stream->event, NULL);
 	}
 }
 
@@ -82,16 +83,6 @@ static void unwatch_output(void *arg)
 			event_free(payload->out[i].event);
 			payload->out[i].event = NULL;
 		}
-}
-
-static void output_tail(struct output *output, char tail[PAYLOAD_TAIL_BYTES + 1], uint64_t *ret_bytes)
-{
-	SCOPE_LOCK(&output->lock);
-	uint64_t n = MIN_OF(output->bytes, PAYLOAD_TAIL_BYTES);
-	for (uint64_t i = 0; i < n; i++)
-		tail[i] = output->ring[(output->bytes - n + i) % PAYLOAD_TAIL_BYTES];
-	tail[n] = '\0';
-	*ret_bytes = output->bytes;
 }
 
 static int make_pipe(int *ret_read, int *ret_write, struct err *err)
@@ -232,6 +223,23 @@ pid_t payload_pid(const struct payload *payload)
 	return payload->pid;
 }
 
+pid_t payload_keeper(const struct payload *payload)
+{
+	return payload->keeper.pid;
+}
+
+bool payload_exited(const struct payload *payload)
+{
+	struct pollfd fd = {.fd = payload->say_fd, .events = POLLIN};
+	return poll(&fd, 1, 0) > 0;
+}
+
+void payload_end_deinit(struct payload_end *end)
+{
+	output_deinit(&end->out[0]);
+	output_deinit(&end->out[1]);
+}
+
 void payload_finish(struct payload *payload, struct payload_end *ret_end)
 {
 	struct keeper_message message = {0};
@@ -251,10 +259,11 @@ void payload_finish(struct payload *payload, struct payload_end *ret_end)
 	}
 	if (loop_call(payload->loop, unwatch_output, payload) < 0)
 		unwatch_output(payload); /* the loop has stopped: nobody else is there */
-	for (unsigned i = 0; i < 2; i++)
-		output_take(&payload->out[i]);
-	output_tail(&payload->out[0], ret_end->stdout_tail, &ret_end->stdout_bytes);
-	output_tail(&payload->out[1], ret_end->stderr_tail, &ret_end->stderr_bytes);
+	for (unsigned i = 0; i < 2; i++) {
+		stream_take(&payload->out[i], LAST_ROUNDS_MAX);
+		ret_end->out[i] = payload->out[i].kept;
+		payload->out[i].kept = (struct output){0};
+	}
 }
 
 void payload_free(struct payload *payload)
@@ -264,6 +273,7 @@ void payload_free(struct payload *payload)
 	fd_close(&payload->say_fd);
 	for (unsigned i = 0; i < 2; i++) {
 		fd_close(&payload->out[i].fd);
+		output_deinit(&payload->out[i].kept);
 		pthread_mutex_destroy(&payload->out[i].lock);
 	}
 	free(payload);

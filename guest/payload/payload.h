@@ -11,6 +11,7 @@
 
 #include "common/err.h"
 #include "guest/child/child.h"
+#include "guest/payload/output.h"
 
 #include <stdbool.h>
 
@@ -38,17 +39,21 @@ int payload_start(const struct payload_spec *spec, uint64_t deadline_ns, struct 
 enum child_wait payload_wait(struct payload *payload, uint64_t deadline_ns, struct cancel *cancel);
 /* The program's PID. */
 pid_t payload_pid(const struct payload *payload);
+/* PID of its keeper: every process of the payload descends from it. */
+pid_t payload_keeper(const struct payload *payload);
+/* Whether the program itself has exited; what it started may live on. */
+bool payload_exited(const struct payload *payload);
 
 struct payload_end {
 	pid_t pid;
 	int status;       /* of wait(2) */
 	bool ended_by_us; /* it still ran */
 	uint64_t run_ns;
-	char stdout_tail[PAYLOAD_TAIL_BYTES + 1], stderr_tail[PAYLOAD_TAIL_BYTES + 1];
-	uint64_t stdout_bytes, stderr_bytes; /* all it wrote */
+	struct output out[2]; /* stdout, stderr */
 };
+void payload_end_deinit(struct payload_end *end);
 /* (waits) Kills what is left of the whole tree, reaps it, reads the rest of its output. Once, by one thread;
- * not the loop's. */
+ * not the loop's. ret_end is the caller's: payload_end_deinit(). */
 void payload_finish(struct payload *payload, struct payload_end *ret_end);
 /* A finished one. Takes NULL. */
 void payload_free(struct payload *payload);

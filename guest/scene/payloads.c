@@ -56,6 +56,8 @@ static void track_run(struct scene *scene, const struct scene_call *call, const 
 	run->cgroup = scene_ref(cg);
 	run->scope = payload->outlive_step && call->scope == SCENE_STEP ? SCENE_BACKDROP : call->scope;
 	run->has_exit_check = payload->has_exit_check;
+	run->exit_required = payload->exit_required;
+	run->exit_stops = payload->exit_stops;
 	run->exit_check = payload->exit_check;
 	run->refs = 1;
 	run->next = scene->payloads;
@@ -115,8 +117,13 @@ static struct scene_payload_report *collect(struct scene *scene, struct scene_ru
 		memcpy(report->place, run->place, sizeof(report->place));
 		memcpy(report->cgroup, cgroup_name(run), strlen(cgroup_name(run)) + 1);
 		report->has_exit_check = run->has_exit_check;
+		report->exit_required = run->exit_required;
+		report->exit_stops = run->exit_stops;
 		report->exit_check = run->exit_check;
 		report->end = end;
+		scene_keep_output(scene, report);
+	} else {
+		payload_end_deinit(&end);
 	}
 	for (struct scene_run **at = &scene->payloads; *at; at = &(*at)->next)
 		if (*at == run) {

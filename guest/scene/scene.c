@@ -33,6 +33,7 @@ void scene_free(struct scene *scene)
 {
 	if (!scene)
 		return;
+	scene_release_output(scene, 0);
 	/* A request that was under way when the agent was told to stop: the process ends now, and its
 	 * children's parent-death signals see to the rest. */
 	if (scene->cgroups || scene->workers || scene->payloads)
@@ -214,14 +215,22 @@ int scene_add_cgroup(struct scene *scene, const struct scene_call *call, const c
 }
 
 int scene_set_knobs(struct scene *scene, const struct scene_call *call, const char *name,
-	const struct cg_knobs *knobs, struct err *err)
+	const struct cg_knobs *knobs, void (*wrote)(void *arg, const char *file, const char *value),
+	struct err *err)
 {
 	SCOPE_LOCK(&scene->lock);
 	struct scene_cgroup *cg;
+	const struct cg_knob_sink sink = {call->note, wrote, call->arg};
 	int r = scene_need(scene, call, name, &cg, err);
-	return r < 0 ? r
-		     : cg_apply_knobs(scene->config.root_fd, cg->path, cg->fd, name, knobs, call->note,
-			       call->arg, err);
+	if (r < 0)
+		return r;
+	/* A lower limit is reclaimed for by whoever writes it, which may take long. */
+	scene_ref(cg);
+	pthread_mutex_unlock(&scene->lock);
+	r = cg_apply_knobs(scene->config.root_fd, cg->path, cg->fd, name, knobs, &sink, err);
+	pthread_mutex_lock(&scene->lock);
+	scene_unref(cg);
+	return r;
 }
 
 /* --- freezing --- */
@@ -229,9 +238,10 @@ int scene_set_knobs(struct scene *scene, const struct scene_call *call, const ch
 static int describe_unfrozen(const struct scene_cgroup *cg, bool freeze, struct err *err)
 {
 	char tasks[400];
-	cg_describe_tasks(cg->fd, cg->name, tasks, sizeof(tasks));
-	return err_set(err, ERR_TIMEOUT, "cgroup `%s` is not %s at the deadline; its tasks: %s", cg->name,
-		freeze ? "frozen" : "thawed", *tasks ? tasks : "none");
+	cg_describe_tasks(cg->fd, cg->name, freeze, tasks, sizeof(tasks));
+	return err_set(err, ERR_TIMEOUT, "cgroup `%s` is not %s at the deadline; %s: %s", cg->name,
+		freeze ? "frozen" : "thawed", freeze ? "tasks that did not freeze" : "its tasks",
+		*tasks ? tasks : "none");
 }
 
 int scene_freeze(struct scene *scene, const struct scene_call *call, const char *name, bool freeze, bool wait,

@@ -75,8 +75,10 @@ int scene_swap_cpusets(struct scene *scene, const struct scene_call *call, const
 	struct err *err) must_check;
 int scene_set_mems(struct scene *scene, const struct scene_call *call, const char *name,
 	const struct cpuset *nodes, struct err *err) must_check;
+/* (waits) wrote(call->arg, ...): each file that was written, as read back; may be NULL. */
 int scene_set_knobs(struct scene *scene, const struct scene_call *call, const char *name,
-	const struct cg_knobs *knobs, struct err *err) must_check;
+	const struct cg_knobs *knobs, void (*wrote)(void *arg, const char *file, const char *value),
+	struct err *err) must_check;
 /* (waits) */
 int scene_freeze(struct scene *scene, const struct scene_call *call, const char *name, bool freeze, bool wait,
 	struct err *err) must_check;
@@ -84,6 +86,22 @@ int scene_freeze(struct scene *scene, const struct scene_call *call, const char 
 int scene_procs(struct scene *scene, const struct scene_call *call, const char *name, bool recursive,
 	pid_t **ret_pids, size_t *ret_n_pids, pid_t **ret_tids, size_t *ret_n_tids,
 	struct err *err) must_check;
+/* Processes that a move took along; heap arrays. */
+struct scene_moved {
+	pid_t *pids, *untracked; /* untracked: moved too if that was asked for, otherwise still there */
+	size_t n_pids, n_untracked;
+	unsigned exited, tries;
+};
+void scene_moved_deinit(struct scene_moved *moved);
+/* (waits) Moves every tracked worker and payload of `from` ("" = the runner cgroup's workers), with what they
+ * have started, and tracks them in `to` from then on; `untracked`: all other processes in it, too. A failure
+ * moves back what had been moved and names the process. While an ext scheduler is attached, which may veto,
+ * it is tried again. Step-local tasks that come to a backdrop cgroup belong to the backdrop.
+ * ERR_INVALID_ARGUMENT (the same twice), ERR_FAILED_PRECONDITION (a backdrop task and a step's cgroup; `to`
+ * has controllers enabled for children), ERR_ALREADY_EXISTS (a payload of that name is live there),
+ * ERR_NOT_FOUND (also: all of them have exited), ERR_GUEST_OS, ERR_CANCELLED. */
+int scene_move_tasks(struct scene *scene, const struct scene_call *call, const char *from, const char *to,
+	bool untracked, struct scene_moved *ret_moved, struct err *err) must_check;
 /* Recorded cpuset of the cgroup; false: none recorded (or NULL, the runner cgroup). */
 bool scene_recorded(
 	struct scene *scene, const struct scene_call *call, const char *name, struct cpuset *ret_set);
@@ -109,7 +127,7 @@ struct scene_payload {
 	const char *name, *cgroup, *program; /* program: staged name */
 	char *const *argv;                   /* argv[0] included, NULL-terminated */
 	bool outlive_step;
-	bool has_exit_check;
+	bool has_exit_check, exit_required, exit_stops; /* a failed one counts; ends the step */
 	int exit_check;
 };
 /* (waits) */
@@ -118,10 +136,19 @@ int scene_run_payload(struct scene *scene, const struct scene_call *call, const 
 struct scene_payload_report {
 	struct scene_payload_report *next;
 	char name[136], cgroup[CG_NAME_BYTES], place[160];
-	bool has_exit_check;
+	bool has_exit_check, exit_required, exit_stops;
 	int exit_check;
-	struct payload_end end;
+	struct payload_end end; /* its outputs are the scene's: empty here */
+	char tail[2][PAYLOAD_TAIL_BYTES + 1];
+	uint64_t bytes[2];  /* all it wrote to stdout and stderr */
+	uint64_t output_id; /* what is kept of them, until scene_release_output(); 0: nothing */
 };
+/* Copies from what is kept of an ended payload's output (see output_read()). ERR_NOT_FOUND: it has been
+ * released. */
+int scene_read_output(struct scene *scene, uint64_t id, bool errors, uint64_t offset, void *buffer,
+	size_t size, size_t *ret_count, uint64_t *ret_kept_bytes, struct err *err) must_check;
+/* id 0: all of them. Unknown ones are fine. */
+void scene_release_output(struct scene *scene, uint64_t id);
 /* (waits) cgroup NULL: the only copy. The report is the caller's: free(). */
 int scene_wait_payload(struct scene *scene, const struct scene_call *call, const char *name,
 	const char *cgroup, struct scene_payload_report **ret_report, struct err *err) must_check;

@@ -40,11 +40,17 @@ struct scene_run {
 	char name[136], place[160];
 	struct scene_cgroup *cgroup; /* NULL = runner; a reference */
 	enum scene_scope scope;
-	bool has_exit_check, claimed;
+	bool has_exit_check, exit_required, exit_stops, claimed;
 	int exit_check;
 	unsigned refs;
 	bool gone;
 	struct payload *payload;
+};
+
+struct scene_output {
+	struct scene_output *next;
+	uint64_t id;
+	struct output out[2];
 };
 
 struct scene {
@@ -64,6 +70,8 @@ struct scene {
 	/* Ended but not collected yet, by scope, newest first. */
 	struct scene_worker_report *worker_reports[SCENE_SCOPES];
 	struct scene_payload_report *payload_reports[SCENE_SCOPES];
+	struct scene_output *outputs;
+	uint64_t last_output;
 };
 
 void scene_note(const struct scene_call *call, const char *fmt, ...) printf_like(2, 3);
@@ -89,6 +97,8 @@ void scene_stop_workers(
 /* (waits) Kills and collects payloads, newest first. */
 typedef bool (*scene_run_match_fn)(const struct scene_run *run, const void *arg);
 void scene_drain_payloads(struct scene *scene, scene_run_match_fn match, const void *arg);
+/* Takes the outputs of report->end over, and puts tails, sizes and number into the report. */
+void scene_keep_output(struct scene *scene, struct scene_payload_report *report);
 /* (waits) Directory and everything tracked in it, children first. Called with the lock held. */
 int scene_remove_locked(struct scene *scene, struct scene_cgroup *cgroup, uint64_t deadline_ns, bool removed,
 	unsigned *ret_strays, struct err *err) must_check;

@@ -177,7 +177,8 @@ int schedrig_apply(struct schedrig *schedrig, const Schedrig__V1__ApplyRequest *
 	return r;
 }
 
-/* Requests about kernel memory: X(request, its case, its type, case of the answer, type of the answer) */
+/* Requests that take and give one message: X(request, its case, its type, case of the answer, type of the
+ * answer) */
 #define QUERY_LIST(X)                                                                                        \
 	X(read, READ, ReadRequest, VALUES, ReadResponse)                                                     \
 	X(write, WRITE, WriteRequest, VALUES, ReadResponse)                                                  \
@@ -185,7 +186,10 @@ int schedrig_apply(struct schedrig *schedrig, const Schedrig__V1__ApplyRequest *
 	X(symbols, SYMBOLS, SymbolsRequest, SYMBOLS, SymbolsResponse)                                        \
 	X(types, TYPES, TypesRequest, TYPES, TypesResponse)                                                  \
 	X(prepare, PREPARE, PrepareRequest, PREPARED, PrepareResponse)                                       \
-	X(read_prepared, READ_PREPARED, ReadPreparedRequest, PACKED, ReadPreparedResponse)
+	X(read_prepared, READ_PREPARED, ReadPreparedRequest, PACKED, ReadPreparedResponse)                   \
+	X(set_cgroup_knobs, SET_CGROUP_KNOBS, SetCgroupKnobsRequest, KNOBS, SetCgroupKnobsResponse)          \
+	X(pull, PULL, PullRequest, PULLED, PullResponse)                                                     \
+	X(list_staged, LIST_STAGED, ListStagedRequest, STAGED, ListStagedResponse)
 #define X(name, upper, type, answer, answer_type)                                                            \
 	int schedrig_##name(struct schedrig *schedrig, const Schedrig__V1__##type *ask,                      \
 		Schedrig__V1__##answer_type **ret, struct err *err)                                          \
@@ -205,6 +209,15 @@ int schedrig_apply(struct schedrig *schedrig, const Schedrig__V1__ApplyRequest *
 	}
 QUERY_LIST(X)
 #undef X
+
+int schedrig_push(struct schedrig *schedrig, const Schedrig__V1__PushRequest *ask, struct err *err)
+{
+	Schedrig__V1__Request request = SCHEDRIG__V1__REQUEST__INIT;
+	struct call call = {0};
+	request.kind_case = SCHEDRIG__V1__REQUEST__KIND_PUSH;
+	request.push = (Schedrig__V1__PushRequest *)ask;
+	return call_and_take(schedrig, &request, &call, SCHEDRIG__V1__RESPONSE__KIND__NOT_SET, NULL, err);
+}
 
 int schedrig_end_adhoc(struct schedrig *schedrig, struct err *err)
 {

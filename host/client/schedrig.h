@@ -114,6 +114,16 @@ int schedrig_prepare(struct schedrig *schedrig, const Schedrig__V1__PrepareReque
 /* Entries that cannot be read are in (*ret)->failures and no failure of the call. */
 int schedrig_read_prepared(struct schedrig *schedrig, const Schedrig__V1__ReadPreparedRequest *read,
 	Schedrig__V1__ReadPreparedResponse **ret, struct err *err) must_check;
+/* Changes limits of a cgroup, mid-run. */
+int schedrig_set_cgroup_knobs(struct schedrig *schedrig, const Schedrig__V1__SetCgroupKnobsRequest *knobs,
+	Schedrig__V1__SetCgroupKnobsResponse **ret, struct err *err) must_check;
+/* One chunk of a file into the VM (at most 128 KiB, in order), or out of it. */
+int schedrig_push(
+	struct schedrig *schedrig, const Schedrig__V1__PushRequest *push, struct err *err) must_check;
+int schedrig_pull(struct schedrig *schedrig, const Schedrig__V1__PullRequest *pull,
+	Schedrig__V1__PullResponse **ret, struct err *err) must_check;
+int schedrig_list_staged(struct schedrig *schedrig, const Schedrig__V1__ListStagedRequest *list,
+	Schedrig__V1__ListStagedResponse **ret, struct err *err) must_check;
 /* Ends the running scenario, whoever submitted it. */
 int schedrig_cancel(struct schedrig *schedrig, struct err *err) must_check;
 /* Ends the VM and the controller, and waits until it is gone (at most timeout_ms, -1: as long as it takes).

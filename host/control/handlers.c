@@ -132,7 +132,11 @@ static int validate(struct request *request, const Schedrig__V1__Scenario *scena
 	const struct control_config *config = &request->control->config;
 	if (!scenario)
 		return err_set(err, ERR_INVALID_ARGUMENT, "the request has no scenario");
-	return engine_validate(scenario, config->layout, config->staged, ret, err);
+	/* Pushed names count; the list of the machine's start is all there is before the engine. */
+	_cleanup_free_ char **staged =
+		request->control->engine ? engine_staged(request->control->engine) : NULL;
+	return engine_validate(
+		scenario, config->layout, staged ? (const char *const *)staged : config->staged, ret, err);
 }
 
 void request_run_validate(struct request *request)
@@ -193,13 +197,28 @@ void request_run_end_adhoc(struct request *request)
 	request_pack(request, &err, &response);
 }
 
+void request_run_push(struct request *request)
+{
+	struct err err = ERR_INIT;
+	Schedrig__V1__Empty empty = SCHEDRIG__V1__EMPTY__INIT;
+	Schedrig__V1__Response response = SCHEDRIG__V1__RESPONSE__INIT;
+	if (engine_push(request->control->engine, request->message->push, &err) == 0) {
+		response.kind_case = SCHEDRIG__V1__RESPONSE__KIND_OK;
+		response.ok = &empty;
+	}
+	request_pack(request, &err, &response);
+}
+
 /* Those that only ask the engine: X(request, member of the answer, its case, its type) */
 #define QUERY_LIST(X)                                                                                        \
 	X(read, values, VALUES, ReadResponse)                                                                \
 	X(write, values, VALUES, ReadResponse)                                                               \
 	X(resolve, places, PLACES, ResolveResponse)                                                          \
 	X(symbols, symbols, SYMBOLS, SymbolsResponse)                                                        \
-	X(types, types, TYPES, TypesResponse)
+	X(types, types, TYPES, TypesResponse)                                                                \
+	X(set_cgroup_knobs, knobs, KNOBS, SetCgroupKnobsResponse)                                            \
+	X(pull, pulled, PULLED, PullResponse)                                                                \
+	X(list_staged, staged, STAGED, ListStagedResponse)
 /* And those that ask for what their client has prepared. */
 #define PREPARED_LIST(X)                                                                                     \
 	X(prepare, prepared, PREPARED, PrepareResponse)                                                      \

@@ -23,6 +23,10 @@
 	X(SYMBOLS, symbols, WORKER, ANYTIME)                                                                 \
 	X(TYPES, types, WORKER, ANYTIME)                                                                     \
 	X(PREPARE, prepare, WORKER, READY)                                                                   \
-	X(READ_PREPARED, read_prepared, WORKER, READY)
+	X(READ_PREPARED, read_prepared, WORKER, READY)                                                       \
+	X(SET_CGROUP_KNOBS, set_cgroup_knobs, WORKER, READY)                                                 \
+	X(PUSH, push, WORKER, READY)                                                                         \
+	X(PULL, pull, WORKER, READY)                                                                         \
+	X(LIST_STAGED, list_staged, WORKER, ANYTIME)
 
 #endif

@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { CPU, CPUSET, MEMORY, PIDS };
-static const char *const names[CONTROLLERS_MAX] = {"cpu", "cpuset", "memory", "pids"};
+enum { CPU, CPUSET, IO, MEMORY, PIDS };
+static const char *const names[CONTROLLERS_MAX] = {"cpu", "cpuset", "io", "memory", "pids"};
 
 struct need {
 	bool needed[CONTROLLERS_MAX];
@@ -28,6 +28,8 @@ static void definition(struct need *n, const Schedrig__V1__CgroupDef *def, const
 		need(n, CPUSET, who);
 	if (def->cpu)
 		need(n, CPU, who);
+	if (def->io)
+		need(n, IO, who);
 	if (def->memory)
 		need(n, MEMORY, who);
 	if (def->pids)

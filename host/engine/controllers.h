@@ -7,7 +7,7 @@
 #include "schedrig/v1/agent.pb-c.h"
 #include "schedrig/v1/scenario.pb-c.h"
 
-#define CONTROLLERS_MAX 4
+#define CONTROLLERS_MAX 5
 
 /* The union over every definition and op. ERR_UNSUPPORTED names a controller that the kernel lacks and who
  * needs it. hello NULL: not checked. Names are static. */

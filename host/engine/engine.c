@@ -3,7 +3,9 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "host/engine/engine_internal.h"
+#include "host/engine/files.h"
 #include "host/engine/ops.h"
+#include "host/engine/payload_end.h"
 #include "host/engine/validate.h"
 #include "host/link/link.h"
 #include "host/snapshot/capture.h"
@@ -36,6 +38,11 @@ struct engine *engine_new(const struct engine_config *config, struct err *err)
 	pthread_cond_init(&engine->changed, &attr);
 	pthread_cond_init(&engine->logged, &attr);
 	pthread_condattr_destroy(&attr);
+	if (config->staged && !(engine->staged = files_copy_names(config->staged))) {
+		engine_free(engine);
+		err_set_os(err, ERR_HOST, ENOMEM, "cannot set up the engine");
+		return NULL;
+	}
 	if (config->run_dir) {
 		engine->record = record_open(config->run_dir, err);
 		if (!engine->record) {
@@ -59,6 +66,7 @@ void engine_free(struct engine *engine)
 	record_close(engine->record);
 	snapshot_layout_free(engine->layout);
 	read_tags_free(&engine->adhoc_tags);
+	free(engine->staged);
 	pthread_cond_destroy(&engine->changed);
 	pthread_cond_destroy(&engine->logged);
 	pthread_mutex_destroy(&engine->store_lock);
@@ -187,7 +195,9 @@ static int apply_adhoc(struct engine *engine, const Schedrig__V1__ApplyRequest *
 		.tags = &engine->adhoc_tags,
 		.results = results,
 		.payloads = list,
-		.n_payloads = request->n_payloads};
+		.n_payloads = request->n_payloads,
+		.definitions = request->payloads,
+		.n_definitions = request->n_payloads};
 	pthread_mutex_lock(&engine->event_lock);
 	context.phase = engine->phase;
 	pthread_mutex_unlock(&engine->event_lock);
@@ -201,7 +211,8 @@ int engine_apply(struct engine *engine, const Schedrig__V1__ApplyRequest *reques
 	if (!response)
 		return err_set_os(err, ERR_HOST, ENOMEM, "cannot apply the ops");
 	schedrig__v1__apply_response__init(response);
-	int r = check_adhoc(request, engine->config.layout, engine->config.staged, err);
+	_cleanup_free_ char **staged = engine_staged(engine);
+	int r = check_adhoc(request, engine->config.layout, (const char *const *)staged, err);
 	if (r == 0)
 		r = begin_adhoc(engine, err);
 	if (r == 0) {
@@ -228,10 +239,14 @@ int engine_end_adhoc(struct engine *engine, struct err *err)
 	request.end_adhoc = &end;
 	Schedrig__V1__AgentResponse *response = NULL;
 	r = agent_call(engine, &request, TEARDOWN_NS, &response, err);
-	for (size_t i = 0; response && response->kind_case == SCHEDRIG__V1__AGENT_RESPONSE__KIND_TEARDOWN &&
-			   i < response->teardown->n_errors;
-		i++)
+	bool ended = response && response->kind_case == SCHEDRIG__V1__AGENT_RESPONSE__KIND_TEARDOWN;
+	for (size_t i = 0; ended && i < response->teardown->n_errors; i++)
 		engine_warning(engine, "clean-up: %s", response->teardown->errors[i]->message);
+	/* Their definitions were the requests': what they left is kept, nothing is checked. */
+	for (size_t i = 0; ended && i < response->teardown->n_payloads; i++) {
+		payload_take(engine, NULL, true, response->teardown->payloads[i]);
+		engine_emit_payload(engine, response->teardown->payloads[i]);
+	}
 	pb_free(response);
 	read_tags_free(&engine->adhoc_tags);
 	end_adhoc(engine);

@@ -34,7 +34,7 @@ struct engine_config {
 	struct kmem *(*kmem)(
 		void *arg, struct err *err); /* kernel knowledge, loaded on first use; NULL fn: none */
 	struct snapshot_store *snapshots;    /* may be NULL */
-	const char *const *staged; /* names that payloads may use, NULL-terminated; NULL: not checked */
+	const char *const *staged; /* names shipped at boot, NULL-terminated; NULL: names are not checked */
 	const char *run_dir;       /* where run.json, events.jsonl, ... go; NULL: nowhere */
 	const char *build;         /* for results */
 	/* Every event, in order, with its number, from whichever thread made it; must not block long. */
@@ -111,6 +111,18 @@ int engine_prepare(struct engine_prepared *prepared, const Schedrig__V1__Prepare
 /* Handles that are none of these, and places that cannot be reached now, fail alone. */
 int engine_read_prepared(struct engine_prepared *prepared, const Schedrig__V1__ReadPreparedRequest *request,
 	Schedrig__V1__ReadPreparedResponse **ret, struct err *err) must_check;
+
+/* Files and cgroups for requests, beside whatever runs; block. */
+int engine_push(struct engine *engine, const Schedrig__V1__PushRequest *request, struct err *err) must_check;
+int engine_pull(struct engine *engine, const Schedrig__V1__PullRequest *request,
+	Schedrig__V1__PullResponse **ret, struct err *err) must_check;
+int engine_list_staged(struct engine *engine, const Schedrig__V1__ListStagedRequest *request,
+	Schedrig__V1__ListStagedResponse **ret, struct err *err) must_check;
+int engine_set_cgroup_knobs(struct engine *engine, const Schedrig__V1__SetCgroupKnobsRequest *request,
+	Schedrig__V1__SetCgroupKnobsResponse **ret, struct err *err) must_check;
+/* (any thread) Names that payloads may use now, pushed ones included: NULL-terminated, in one block of heap
+ * memory. NULL: not checked (engine_config.staged was NULL), or out of memory. */
+char **engine_staged(struct engine *engine);
 
 /* Keeps registers and run queues of a guest that has come to its end, as a snapshot of that name, in the
  * store and the run directory. Any thread but the loop's; what cannot be read is said in the snapshot. */

@@ -55,6 +55,9 @@ struct engine {
 	pthread_mutex_t store_lock;     /* config.snapshots, layout */
 	struct snapshot_layout *layout; /* [store_lock] made on first use */
 
+	atomic_uint payload_serial; /* of files of ended payloads */
+	char **staged;              /* [lock] names, pushed ones included; one block; NULL: not checked */
+
 	struct read_tag *adhoc_tags; /* [lock] held by `applying` */
 };
 
@@ -82,6 +85,9 @@ uint64_t engine_frozen_ns(struct engine *engine);
 struct freeze_times;
 /* Counts one of the engine's own freezes; says once if the guest's time does not stand still in them. */
 void engine_account_freeze(struct engine *engine, const struct freeze_times *times);
+
+/* A payload that was drained. */
+void engine_emit_payload(struct engine *engine, Schedrig__V1__PayloadReport *report);
 
 /* What ends a hold. */
 enum engine_wait { ENGINE_WAIT_TIME = 1, ENGINE_WAIT_CANCEL, ENGINE_WAIT_LOST, ENGINE_WAIT_UNLINKED };
@@ -115,7 +121,10 @@ struct op_context {
 	struct result_list *results;
 	Schedrig__V1__Payload **payloads; /* ad-hoc */
 	size_t n_payloads;
-	bool quiet; /* no OpDone events */
+	Schedrig__V1__Payload *const *definitions; /* of payloads that may end here; may be NULL */
+	size_t n_definitions;
+	bool stopped; /* a failed check asked for the step's end: the rest of the list was not applied */
+	bool quiet;   /* no OpDone events */
 };
 
 /* One op and where it stands. Borrowed. */
@@ -125,13 +134,14 @@ struct planned_op {
 };
 
 /* oplist.c: applies ops in order; results (also of the failed one) are added. The error has the op's place.
- */
+ * 0 with context->stopped: a payload's check ended the list. */
 int ops_apply(struct op_context *context, const struct planned_op *ops, size_t n, struct err *err) must_check;
 /* Lets the agent repeat guest ops until `length_ns` from now. */
 int ops_loop(struct op_context *context, const struct planned_op *ops, size_t n, uint64_t interval_ns,
 	uint64_t length_ns, uint32_t *ret_passes, uint32_t *ret_late, uint32_t *ret_dropped,
 	struct err *err) must_check;
-bool ops_all_guest(const struct planned_op *ops, size_t n);
+/* Whether the agent can repeat these by itself. */
+bool ops_loop_in_guest(const struct planned_op *ops, size_t n);
 /* agent.c: gives up the request of that number. */
 void agent_cancel(struct engine *engine, uint64_t seq);
 /* One request with its host deadline; guest_ns: what the guest may take. */
@@ -178,6 +188,8 @@ Schedrig__V1__VerdictPart *run_find(struct run *run, Schedrig__V1__VerdictKind v
 void run_note(struct run *run, const char *text);
 /* A failure that ends the scenario: becomes the finding that fits (op_error, guest_crash, cancelled). */
 void run_fail(struct run *run, const struct err *err, uint32_t phase);
+/* Takes the report over. */
+void run_keep_payload(struct run *run, Schedrig__V1__PayloadReport *report);
 /* step.c */
 void run_step(struct run *run, size_t index);
 /* Takes what a teardown brought: workers, payloads, errors. */

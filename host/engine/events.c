@@ -75,6 +75,14 @@ void engine_warning(struct engine *engine, const char *fmt, ...)
 	va_end(args);
 }
 
+void engine_emit_payload(struct engine *engine, Schedrig__V1__PayloadReport *report)
+{
+	Schedrig__V1__Event event = SCHEDRIG__V1__EVENT__INIT;
+	event.kind_case = SCHEDRIG__V1__EVENT__KIND_PAYLOAD_END;
+	event.payload_end = report;
+	engine_emit(engine, &event);
+}
+
 void engine_clock_start(struct engine *engine)
 {
 	SCOPE_LOCK(&engine->event_lock);

@@ -136,6 +136,24 @@ void names_drop_live(struct names *names, const char *payload, const char *cgrou
 	names->n_live = kept;
 }
 
+void names_move_live(struct names *names, const char *from, const char *to, enum name_owner owner)
+{
+	for (size_t i = 0; i < names->n_live; i++) {
+		struct live *live = &names->live[i];
+		if (strcmp(live->cgroup, from) != 0)
+			continue;
+		char *copy = strdup(to);
+		if (!copy) {
+			names->out_of_memory = true;
+			return;
+		}
+		free(live->cgroup);
+		live->cgroup = copy;
+		if (owner == NAME_BACKDROP)
+			live->owner = NAME_BACKDROP;
+	}
+}
+
 void names_add_tag(struct names *names, const char *tag)
 {
 	if (*tag)

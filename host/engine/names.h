@@ -55,6 +55,9 @@ bool names_add_live(struct names *names, const char *payload, const char *cgroup
 /* Forgets copies; payload or cgroup NULL: any. */
 void names_drop_live(struct names *names, const char *payload, const char *cgroup);
 
+/* Those of one cgroup are another's from then on; step-local ones come to `owner` if that is the backdrop. */
+void names_move_live(struct names *names, const char *from, const char *to, enum name_owner owner);
+
 void names_add_tag(struct names *names, const char *tag);
 bool names_has_tag(const struct names *names, const char *tag);
 

@@ -5,6 +5,7 @@
 #include "common/frame.h"
 #include "host/engine/engine_internal.h"
 #include "host/engine/ops.h"
+#include "host/engine/payload_end.h"
 #include "host/link/link.h"
 #include "proto/pb.h"
 
@@ -60,6 +61,12 @@ static int keep_result(struct op_context *context, const struct planned_op *plan
 		free(result->kind);
 	result->place = place;
 	result->kind = kind;
+	if (result->payload) {
+		payload_take(context->engine,
+			payload_find(context->definitions, context->n_definitions, result->payload->name),
+			context->scope == SCHEDRIG__V1__SCOPE__SCOPE_ADHOC, result->payload);
+		context->stopped |= result->payload->stop;
+	}
 	if (!context->quiet) {
 		Schedrig__V1__Event event = SCHEDRIG__V1__EVENT__INIT;
 		Schedrig__V1__OpDone done = SCHEDRIG__V1__OP_DONE__INIT;
@@ -253,23 +260,41 @@ static bool is_guest(const struct planned_op *planned)
 	return op_kind_side(op_kind(planned->op)) == OP_SIDE_GUEST;
 }
 
-bool ops_all_guest(const struct planned_op *ops, size_t n)
+/* The payload that an op waits for or kills; NULL: the op is of another kind. */
+static const char *ended_payload(const Schedrig__V1__Op *op)
+{
+	switch (op->kind_case) {
+	case SCHEDRIG__V1__OP__KIND_WAIT_PAYLOAD:
+		return op->wait_payload->name;
+	case SCHEDRIG__V1__OP__KIND_KILL_PAYLOAD:
+		return op->kill_payload->name;
+	default:
+		return NULL;
+	}
+}
+
+/* Payloads are judged here, each of them: in a loop of the agent's most passes are counted, not told. */
+bool ops_loop_in_guest(const struct planned_op *ops, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (!is_guest(&ops[i]))
+		if (!is_guest(&ops[i]) || ended_payload(ops[i].op))
 			return false;
 	return true;
 }
 
-/* Guest ops from here on that fit in one request. */
-static size_t guest_run(const struct planned_op *ops, size_t n)
+/* Guest ops from here on that fit in one request, up to one whose outcome decides about the rest. */
+static size_t guest_run(const struct op_context *context, const struct planned_op *ops, size_t n)
 {
 	size_t count = 0, bytes = 0;
 	while (count < n && is_guest(&ops[count])) {
 		bytes += schedrig__v1__op__get_packed_size(ops[count].op) + sizeof(ops[count].place) + 16;
 		if (count && bytes > BATCH_BYTES)
 			break;
-		count++;
+		const char *name = ended_payload(ops[count++].op);
+		const Schedrig__V1__Payload *payload =
+			name ? payload_find(context->definitions, context->n_definitions, name) : NULL;
+		if (payload && payload_wants_turn(payload))
+			break;
 	}
 	return count;
 }
@@ -330,13 +355,13 @@ static int apply_host(struct op_context *context, const struct planned_op *ops, 
 
 int ops_apply(struct op_context *context, const struct planned_op *ops, size_t n, struct err *err)
 {
-	for (size_t i = 0; i < n;) {
+	for (size_t i = 0; i < n && !context->stopped;) {
 		/* Ad-hoc ops outlive whatever happens to the scenario beside them. */
 		int why = engine_interruption(context->engine, err);
 		if (why == ENGINE_WAIT_LOST || (why && context->scope != SCHEDRIG__V1__SCOPE__SCOPE_ADHOC))
 			return err_at(err, "%s", ops[i].place);
 		*err = ERR_INIT;
-		size_t count = guest_run(ops + i, n - i);
+		size_t count = guest_run(context, ops + i, n - i);
 		int r;
 		if (count) {
 			r = apply_guest(context, ops + i, count, err);

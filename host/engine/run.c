@@ -8,6 +8,7 @@
 #include "host/engine/expect.h"
 #include "host/engine/verdict_kinds.h"
 #include "host/engine/ops.h"
+#include "host/engine/payload_end.h"
 #include "host/link/link.h"
 #include "proto/pb.h"
 
@@ -96,12 +97,25 @@ void run_fail(struct run *run, const struct err *why, uint32_t phase)
 		part->error = error_message(&err);
 }
 
+void run_keep_payload(struct run *run, Schedrig__V1__PayloadReport *report)
+{
+	if (!append(&run->result->payloads, &run->result->n_payloads, report))
+		pb_free(report);
+}
+
 void run_take_teardown(struct run *run, Schedrig__V1__AgentResponse *response, uint32_t phase)
 {
 	if (!response || response->kind_case != SCHEDRIG__V1__AGENT_RESPONSE__KIND_TEARDOWN)
 		return;
 	Schedrig__V1__Teardown *teardown = response->teardown;
 	Schedrig__V1__RunResult *result = run->result;
+	const Schedrig__V1__Scenario *s = run->scenario;
+	for (size_t i = 0; i < teardown->n_payloads; i++) {
+		Schedrig__V1__PayloadReport *report = teardown->payloads[i];
+		payload_take(
+			run->engine, payload_find(s->payloads, s->n_payloads, report->name), false, report);
+		engine_emit_payload(run->engine, report);
+	}
 	for (size_t i = 0; i < teardown->n_workers; i++)
 		if (append(&result->workers, &result->n_workers, teardown->workers[i]))
 			teardown->workers[i] = NULL;
@@ -211,8 +225,14 @@ static int apply_backdrop(struct run *run, struct err *err)
 		.scope = SCHEDRIG__V1__SCOPE__SCOPE_BACKDROP,
 		.wait_ns = run->budget_ns,
 		.tags = &run->tags,
-		.results = &run->ops};
-	return ops_apply(&context, ops, n, err);
+		.results = &run->ops,
+		.definitions = run->scenario->payloads,
+		.n_definitions = run->scenario->n_payloads};
+	int r = ops_apply(&context, ops, n, err);
+	if (r == 0 && context.stopped)
+		r = err_set(err, ERR_FAILED_PRECONDITION,
+			"a payload's check failed that asks to stop (see its payload_check)");
+	return r;
 }
 
 static void emit_start(struct run *run)
@@ -334,7 +354,8 @@ static int validate(struct run *run, char **ret_skip, struct err *err)
 {
 	const struct engine_config *config = &run->engine->config;
 	_cleanup_(pb_free_p) Schedrig__V1__ValidateResponse *response = NULL;
-	if (engine_validate(run->scenario, config->layout, config->staged, &response, err) < 0)
+	_cleanup_free_ char **staged = engine_staged(run->engine);
+	if (engine_validate(run->scenario, config->layout, (const char *const *)staged, &response, err) < 0)
 		return err_errno(err->code);
 	if (response->n_errors) {
 		const Schedrig__V1__Error *first = response->errors[0];

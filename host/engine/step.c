@@ -7,6 +7,7 @@
 #include "host/engine/expect.h"
 #include "host/engine/factory.h"
 #include "host/engine/ops.h"
+#include "host/engine/payload_end.h"
 #include "host/engine/sample.h"
 #include "proto/pb.h"
 
@@ -30,6 +31,7 @@ struct step {
 	struct setup made_setup; /* by the step's factory */
 	struct sample begin;
 	bool failed;
+	bool stopped; /* a payload's check ended it */
 };
 
 /* The step's own, or what its factory makes. */
@@ -91,7 +93,9 @@ static struct op_context context_of(struct step *s)
 		.phase = s->phase,
 		.wait_ns = run->budget_ns > now ? run->budget_ns - now : 0,
 		.tags = &run->tags,
-		.results = &run->ops};
+		.results = &run->ops,
+		.definitions = run->scenario->payloads,
+		.n_definitions = run->scenario->n_payloads};
 }
 
 static void fail(struct step *s, const struct err *err, const char *ended_by)
@@ -100,6 +104,14 @@ static void fail(struct step *s, const struct err *err, const char *ended_by)
 	run_fail(s->run, err, s->phase);
 	if (!s->result->ended_by || !*s->result->ended_by)
 		s->result->ended_by = strdup(ended_by);
+}
+
+/* The step is over, and the scenario goes on: its verdict is Fail by the check that failed. */
+static void stop(struct step *s)
+{
+	s->stopped = true;
+	if (!*s->result->ended_by)
+		s->result->ended_by = strdup("check");
 }
 
 static const char *step_name(const struct step *s, char *buffer, size_t size)
@@ -211,11 +223,22 @@ static void fail_ops(struct step *s, struct err *err)
 	fail(s, err, ended_by(err));
 }
 
+/* Results of passes are dropped, payloads that failed are not. */
+static void keep_failed_payloads(struct run *run, struct result_list *list)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		Schedrig__V1__OpResult *result = list->result[i];
+		if (result->payload && payload_failed(result->payload))
+			run_keep_payload(run, TAKE_PTR(result->payload));
+	}
+}
+
 /* Results of one pass: the first ones and the last are kept. */
 static int keep_pass(struct step *s, struct result_list *pass, struct result_list *last, uint32_t number)
 {
 	struct result_list *into = number < PASSES_KEPT ? &s->run->ops : last;
 	if (into == last) {
+		keep_failed_payloads(s->run, last);
 		s->run->result->ops_dropped += (uint32_t)last->n;
 		result_list_deinit(last);
 	}
@@ -259,6 +282,10 @@ static void loop_here(struct step *s, uint64_t begin, uint64_t interval)
 			fail_ops(s, &err);
 			break;
 		}
+		if (context.stopped) {
+			stop(s);
+			break;
+		}
 		uint64_t due = (engine_scenario_ns(run->engine) - begin) / interval;
 		if (due > k) {
 			/* The next pass begins late; those that it overran are not made up for. */
@@ -287,9 +314,11 @@ static void run_loop(struct step *s)
 	resolve_hold(s);
 	emit_start(s);
 	uint64_t begin = engine_scenario_ns(run->engine);
-	if (s->hold.nothing)
+	if (context.stopped)
+		stop(s);
+	if (s->hold.nothing || s->stopped)
 		return;
-	if (s->step->n_ops && ops_all_guest(s->ops, s->step->n_ops)) {
+	if (s->step->n_ops && ops_loop_in_guest(s->ops, s->step->n_ops)) {
 		uint32_t dropped = 0;
 		context = context_of(s);
 		if (ops_loop(&context, s->ops, s->step->n_ops, interval, s->hold.effective_ns,
@@ -299,7 +328,7 @@ static void run_loop(struct step *s)
 	} else if (s->step->n_ops) {
 		loop_here(s, begin, interval);
 	}
-	if (!s->failed)
+	if (!s->failed && !s->stopped)
 		note_wait(s, engine_wait_until(run->engine, run->budget_ns));
 }
 
@@ -315,6 +344,10 @@ static void run_once(struct step *s)
 	}
 	resolve_hold(s);
 	emit_start(s);
+	if (context.stopped) {
+		stop(s);
+		return;
+	}
 	uint64_t until = clock_add_ns(engine_scenario_ns(run->engine), s->hold.effective_ns);
 	note_wait(s, engine_wait_until(run->engine, until));
 }

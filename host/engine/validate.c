@@ -175,6 +175,8 @@ static void check_all(struct check *check)
 {
 	const Schedrig__V1__Scenario *s = check->scenario;
 	check_head(check);
+	check->payloads = s->payloads;
+	check->n_payloads = s->n_payloads;
 	check_payload_definitions(check, s->payloads, s->n_payloads);
 	if (s->backdrop)
 		check_backdrop(check, s->backdrop);
@@ -246,6 +248,33 @@ int engine_validate(const Schedrig__V1__Scenario *scenario, const struct cpu_lay
 	return 0;
 }
 
+/* Closes a check that is to give one error. */
+static int first_mistake(struct check *check, const char *what, struct err *err)
+{
+	int r = 0;
+	if (check->out_of_memory || check->names.out_of_memory) {
+		r = err_set_os(err, ERR_HOST, ENOMEM, "cannot check the %s", what);
+	} else if (check->errors.n) {
+		const Schedrig__V1__Error *first = check->errors.error[0];
+		r = err_set(err, (enum err_code)first->code, "%s", first->message);
+		err_at(err, "%s", first->place);
+	}
+	check_deinit(check);
+	return r;
+}
+
+int check_knobs_request(const Schedrig__V1__SetCgroupKnobsRequest *request, struct err *err)
+{
+	struct check *check __attribute__((cleanup(scope_free))) = malloc(sizeof(*check));
+	if (!check)
+		return err_set_os(err, ERR_HOST, ENOMEM, "cannot check the knobs");
+	check_init(check, NULL, NULL);
+	check->adhoc = true;
+	(void)check_cgroup_name(check, request->cgroup, "cgroup");
+	check_knobs(check, request->cpu, request->memory, request->io, request->pids);
+	return first_mistake(check, "knobs", err);
+}
+
 int check_adhoc(const Schedrig__V1__ApplyRequest *request, const struct cpu_layout *layout,
 	const char *const *staged, struct err *err)
 {
@@ -254,16 +283,9 @@ int check_adhoc(const Schedrig__V1__ApplyRequest *request, const struct cpu_layo
 		return err_set_os(err, ERR_HOST, ENOMEM, "cannot check the ops");
 	check_init(check, layout, staged);
 	check->adhoc = true;
+	check->payloads = request->payloads;
+	check->n_payloads = request->n_payloads;
 	check_payload_definitions(check, request->payloads, request->n_payloads);
 	check_ops(check, request->ops, request->n_ops, NAME_STEP);
-	int r = 0;
-	if (check->out_of_memory || check->names.out_of_memory) {
-		r = err_set_os(err, ERR_HOST, ENOMEM, "cannot check the ops");
-	} else if (check->errors.n) {
-		const Schedrig__V1__Error *first = check->errors.error[0];
-		r = err_set(err, (enum err_code)first->code, "%s", first->message);
-		err_at(err, "%s", first->place);
-	}
-	check_deinit(check);
-	return r;
+	return first_mistake(check, "ops", err);
 }

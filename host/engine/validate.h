@@ -17,8 +17,10 @@ struct check_list {
 
 struct check {
 	const Schedrig__V1__Scenario *scenario;
-	const struct cpu_layout *layout; /* NULL: what needs it is not checked */
-	const char *const *staged;       /* NULL: not checked */
+	const struct cpu_layout *layout;        /* NULL: what needs it is not checked */
+	const char *const *staged;              /* NULL: not checked */
+	Schedrig__V1__Payload *const *payloads; /* definitions */
+	size_t n_payloads;
 	struct check_list errors, warnings;
 	bool out_of_memory;
 	char place[512];
@@ -66,6 +68,10 @@ void check_comm_and_nice(struct check *check, const char *comm, const Schedrig__
 
 /* validate_payload.c */
 void check_payload_definitions(struct check *check, Schedrig__V1__Payload *const *payloads, size_t n);
+/* Knobs of a definition or a change; each part may be NULL. */
+void check_knobs(struct check *check, const Schedrig__V1__CpuKnobs *cpu,
+	const Schedrig__V1__MemoryKnobs *memory, const Schedrig__V1__IoKnobs *io,
+	const Schedrig__V1__PidsKnobs *pids);
 /* cgroup: where it runs, "" = runner. */
 void check_run_payload(
 	struct check *check, const Schedrig__V1__RunPayload *run, const char *cgroup, enum name_owner owner);
@@ -85,6 +91,8 @@ void check_assertions(struct check *check, const Schedrig__V1__Assertions *asser
 /* validate_needs.c. True when the machine is not one for this scenario; *ret_reason is heap memory. */
 bool check_needs(struct check *check, const Schedrig__V1__Needs *needs, char **ret_reason);
 
+/* A change of knobs: the first mistake, or 0. */
+int check_knobs_request(const Schedrig__V1__SetCgroupKnobsRequest *request, struct err *err) must_check;
 /* Ops outside a scenario: the same rules as far as they do not need to know what exists. The first mistake,
  * or 0. */
 int check_adhoc(const Schedrig__V1__ApplyRequest *request, const struct cpu_layout *layout,

@@ -5,7 +5,9 @@
 #include "host/engine/validate.h"
 #include "proto/wire.h"
 
+#include <limits.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 bool check_cgroup_name(struct check *check, const char *name, const char *field)
@@ -76,25 +78,88 @@ bool check_cpus(
 	return r == 0 && check->layout;
 }
 
-static void check_knobs(struct check *check, const Schedrig__V1__CgroupDef *def)
+static void check_percent(struct check *check, const Schedrig__V1__DoubleValue *percent, const char *field)
 {
-	const Schedrig__V1__CpuKnobs *cpu = def->cpu;
-	if (cpu && cpu->weight && (cpu->weight->value < 1 || cpu->weight->value > 10000))
-		check_bad(check, ERR_INVALID_ARGUMENT, "cpu.weight", "cpu.weight %u is not in 1..10000",
-			cpu->weight->value);
-	if (cpu && cpu->quota && cpu->quota->ns == 0)
+	if (percent && !(percent->value >= 0 && percent->value <= 100))
+		check_bad(check, ERR_INVALID_ARGUMENT, field, "%g is not in 0..100 per cent", percent->value);
+}
+
+static void check_weight(struct check *check, const Schedrig__V1__Uint32Value *weight, const char *field)
+{
+	if (weight && (weight->value < 1 || weight->value > 10000))
+		check_bad(
+			check, ERR_INVALID_ARGUMENT, field, "%s %u is not in 1..10000", field, weight->value);
+}
+
+static void check_cpu_knobs(struct check *check, const Schedrig__V1__CpuKnobs *cpu)
+{
+	check_weight(check, cpu->weight, "cpu.weight");
+	check_percent(check, cpu->uclamp_min, "cpu.uclamp_min");
+	check_percent(check, cpu->uclamp_max, "cpu.uclamp_max");
+	if (cpu->quota && cpu->quota->ns == 0)
 		check_bad(check, ERR_INVALID_ARGUMENT, "cpu.quota", "a quota of 0 lets nothing run");
-	if (cpu && cpu->period && cpu->period->ns == 0)
+	if (cpu->period && cpu->period->ns == 0)
 		check_bad(check, ERR_INVALID_ARGUMENT, "cpu.period", "a period of 0 is none");
-	if (cpu && cpu->quota_pct && (!isfinite(cpu->quota_pct->value) || cpu->quota_pct->value <= 0))
+	if (cpu->quota_pct && (!isfinite(cpu->quota_pct->value) || cpu->quota_pct->value <= 0))
 		check_bad(check, ERR_INVALID_ARGUMENT, "cpu.quota_pct",
 			"quota_pct %g is not a number above 0", cpu->quota_pct->value);
-	if (cpu && cpu->quota && cpu->quota_pct)
+	if (cpu->quota && cpu->quota_pct)
 		check_bad(check, ERR_INVALID_ARGUMENT, "cpu.quota_pct",
 			"quota and quota_pct are two ways to say the same");
-	if (def->pids && def->pids->max == 0)
+}
+
+/* "8:0" or "/dev/vda"; whether it is there shows in the VM. */
+static bool device_good(const char *device)
+{
+	unsigned major, minor;
+	int end = 0;
+	if (*device == '/')
+		return strlen(device) < PATH_MAX && !strpbrk(device, "\n\r");
+	return sscanf(device, "%6u:%7u%n", &major, &minor, &end) == 2 && !device[end];
+}
+
+static void check_io_knobs(struct check *check, const Schedrig__V1__IoKnobs *io)
+{
+	check_weight(check, io->weight, "io.weight");
+	if (io->n_max > LIMIT_IO_DEVICES)
+		check_bad(check, ERR_LIMIT_EXCEEDED, "io.max",
+			"io.max of %zu devices: at most %u are possible", io->n_max, LIMIT_IO_DEVICES);
+	for (size_t i = 0; i < io->n_max; i++) {
+		const Schedrig__V1__IoMax *max = io->max[i];
+		size_t at = check_enter(check, "io.max[%zu]", i);
+		if (!device_good(max->device))
+			check_bad(check, ERR_INVALID_ARGUMENT, "device",
+				"'%.60s' is no device: MAJOR:MINOR, or the path of a block device in the VM",
+				max->device);
+		if (!max->rbps && !max->wbps && !max->riops && !max->wiops)
+			check_bad(check, ERR_INVALID_ARGUMENT, NULL,
+				"no limit is given: one of rbps, wbps, riops, wiops");
+		if ((max->rbps && !max->rbps->bytes) || (max->wbps && !max->wbps->bytes) ||
+			(max->riops && !max->riops->value) || (max->wiops && !max->wiops->value))
+			check_bad(check, ERR_INVALID_ARGUMENT, NULL, "a limit of 0 lets nothing through");
+		check_leave(check, at);
+	}
+}
+
+void check_knobs(struct check *check, const Schedrig__V1__CpuKnobs *cpu,
+	const Schedrig__V1__MemoryKnobs *memory, const Schedrig__V1__IoKnobs *io,
+	const Schedrig__V1__PidsKnobs *pids)
+{
+	if (cpu)
+		check_cpu_knobs(check, cpu);
+	if (memory && memory->max && memory->max->bytes == 0)
+		check_bad(check, ERR_INVALID_ARGUMENT, "memory.max",
+			"a memory.max of 0 kills whoever starts there");
+	if (io)
+		check_io_knobs(check, io);
+	if (pids && pids->max == 0)
 		check_bad(check, ERR_INVALID_ARGUMENT, "pids.max",
 			"pids.max is at least 1: leave pids out for no limit");
+}
+
+static void check_definition_knobs(struct check *check, const Schedrig__V1__CgroupDef *def)
+{
+	check_knobs(check, def->cpu, def->memory, def->io, def->pids);
 	struct cpuset nodes;
 	if (!def->cpuset_mems || !check_list_text(check, def->cpuset_mems->list, "cpuset_mems", &nodes))
 		return;
@@ -145,7 +210,7 @@ void check_definition(struct check *check, const Schedrig__V1__CgroupDef *def, e
 	if (!check->names_only) {
 		if (++check->cgroups == LIMIT_CGROUPS + 1)
 			check_bad(check, ERR_LIMIT_EXCEEDED, NULL, "more than %u cgroups", LIMIT_CGROUPS);
-		check_knobs(check, def);
+		check_definition_knobs(check, def);
 	}
 	bool narrowed = def->cpuset && (!known || !cpuset_equal(&set, &all));
 	struct cpuset usable = check->layout ? cpu_layout_usable(check->layout) : CPUSET_EMPTY;

@@ -157,15 +157,48 @@ static void check_stop_cgroup(struct check *check, const Schedrig__V1__Op *op, e
 		names_drop_live(&check->names, NULL, cgroup);
 }
 
+/* Payloads are known here; who the workers of a cgroup belong to is known when it happens. */
+static void check_moved_payloads(struct check *check, const char *from, const struct name *to)
+{
+	for (size_t i = 0; i < check->names.n_live; i++) {
+		const struct live *live = &check->names.live[i];
+		if (strcmp(live->cgroup, from) != 0)
+			continue;
+		if (live->owner == NAME_BACKDROP && to->owner == NAME_STEP && !check->backdrop)
+			check_bad(check, ERR_FAILED_PRECONDITION, "to",
+				"payload '%.80s' of '%.80s' belongs to the backdrop and cgroup '%.80s' to "
+				"this "
+				"step: it would be stranded in a cgroup that is removed at the step's end",
+				live->payload, from, to->name);
+		else if (names_count_live(&check->names, live->payload, to->name, NULL))
+			check_bad(check, ERR_ALREADY_EXISTS, "to",
+				"payload '%.80s' is live in both '%.80s' and '%.80s': wait for one of them "
+				"or "
+				"kill it first",
+				live->payload, from, to->name);
+	}
+}
+
 static void check_move_all_tasks(struct check *check, const Schedrig__V1__Op *op, enum name_owner owner)
 {
 	const Schedrig__V1__MoveAllTasks *move = op->move_all_tasks;
-	if (strcmp(move->from, move->to) == 0)
+	const struct name *from = NULL;
+	if (strcmp(move->from, move->to) == 0) {
 		check_bad(
 			check, ERR_INVALID_ARGUMENT, "to", "from and to are the same: this would do nothing");
+		return;
+	}
+	if (!*move->from && move->untracked)
+		check_bad(check, ERR_INVALID_ARGUMENT, "untracked",
+			"not possible with the runner cgroup: the agent itself is in it");
 	if (*move->from)
-		(void)check_tracked(check, move->from, "from", false);
-	(void)check_tracked(check, move->to, "to", false);
+		from = check_tracked(check, move->from, "from", false);
+	const struct name *to = check_tracked(check, move->to, "to", false);
+	if (!from || !to)
+		return;
+	check_moved_payloads(check, move->from, to);
+	if (check->waived == ERR_NONE)
+		names_move_live(&check->names, move->from, move->to, to->owner);
 }
 
 static void check_swap_cpusets(struct check *check, const Schedrig__V1__Op *op, enum name_owner owner)
@@ -276,7 +309,7 @@ static const struct {
 	[OP_SPAWN] = {check_spawn},
 	[OP_STOP_CGROUP] = {check_stop_cgroup},
 	[OP_SET_AFFINITY] = {check_set_affinity},
-	[OP_MOVE_ALL_TASKS] = {check_move_all_tasks, .not_yet = true},
+	[OP_MOVE_ALL_TASKS] = {check_move_all_tasks},
 	[OP_RUN_PAYLOAD] = {check_run},
 	[OP_WAIT_PAYLOAD] = {check_wait},
 	[OP_KILL_PAYLOAD] = {check_kill},

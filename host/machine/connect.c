@@ -167,6 +167,17 @@ static char *empty_if_null(char *text)
 	return text ? text : (char *)protobuf_c_empty_string;
 }
 
+static void info_staged(struct machine *m, struct arena *arena, Schedrig__V1__Info *ret)
+{
+	_cleanup_free_ char **names = engine_staged(m->engine);
+	size_t n = 0;
+	while (names && names[n])
+		n++;
+	ret->staged = arena_zalloc(arena, n + 1, sizeof(*ret->staged));
+	for (size_t i = 0; ret->staged && i < n; i++)
+		ret->staged[ret->n_staged++] = empty_if_null(arena_strdup(arena, names[i]));
+}
+
 void machine_info(struct machine *m, struct arena *arena, Schedrig__V1__Info *ret)
 {
 	static const char *const states[] = {"booting", "ready", "ended"};
@@ -196,13 +207,7 @@ void machine_info(struct machine *m, struct arena *arena, Schedrig__V1__Info *re
 			ret->ended = error;
 		}
 	}
-	char **staged = arena_zalloc(arena, m->options->n_stage, sizeof(*staged));
-	if (staged) {
-		for (unsigned i = 0; i < m->options->n_stage; i++)
-			staged[i] = m->options->stage[i].name;
-		ret->staged = staged;
-		ret->n_staged = m->options->n_stage;
-	}
+	info_staged(m, arena, ret);
 	long host_cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	char **notes = arena_zalloc(arena, 2, sizeof(*notes));
 	if (notes && host_cpus > 0 && (long)m->topology.layout.n_cpus > host_cpus)

@@ -30,6 +30,11 @@ bool load_duration(struct load *load, const struct tree *node, const char *place
 bool load_size(struct load *load, const struct tree *node, const char *place, uint64_t *ret_bytes)
 {
 	struct err err = ERR_INIT;
+	/* The kernel's word for no limit. */
+	if (strcmp(node->text, "max") == 0) {
+		*ret_bytes = UINT64_MAX;
+		return true;
+	}
 	if (parse_size_bytes(node->text, ret_bytes, &err) == 0)
 		return true;
 	text_errors_add(load->errors, err.code, node->line, node->column, place, "%s", err.message);

@@ -294,7 +294,10 @@ unsigned fake_engine_runs(struct engine *engine)
 	X(read, ReadRequest, ReadResponse, read_response)                                                    \
 	X(write, WriteRequest, ReadResponse, read_response)                                                  \
 	X(resolve, ResolveRequest, ResolveResponse, resolve_response)                                        \
-	X(types, TypesRequest, TypesResponse, types_response)
+	X(types, TypesRequest, TypesResponse, types_response)                                                \
+	X(set_cgroup_knobs, SetCgroupKnobsRequest, SetCgroupKnobsResponse, set_cgroup_knobs_response)        \
+	X(pull, PullRequest, PullResponse, pull_response)                                                    \
+	X(list_staged, ListStagedRequest, ListStagedResponse, list_staged_response)
 #define X(name, request_type, type, lower)                                                                   \
 	int engine_##name(struct engine *engine, const Schedrig__V1__##request_type *request,                \
 		Schedrig__V1__##type **ret, struct err *err)                                                 \
@@ -353,6 +356,16 @@ int engine_read_prepared(struct engine_prepared *prepared, const Schedrig__V1__R
 	for (; response->n_values < request->n_handles; response->n_values++)
 		response->values[response->n_values] = request->handles[response->n_values] - prepared->first;
 	return 0;
+}
+
+int engine_push(struct engine *engine, const Schedrig__V1__PushRequest *request, struct err *err)
+{
+	return 0;
+}
+
+char **engine_staged(struct engine *engine)
+{
+	return NULL;
 }
 
 int engine_symbols(struct engine *engine, const Schedrig__V1__SymbolsRequest *request,

@@ -173,7 +173,7 @@ static const char every_op[] =
 	"  - stop_cgroup: {cgroup: plain}\n"
 	"  - remove_cgroup: plain\n"
 	"  - {remove_cgroup: nope, expect_error: NotFound}\n"
-	"  - {move_all_tasks: {from: '', to: full/nested}, expect_error: Unsupported}\n"
+	"  - move_all_tasks: {from: '', to: full/nested}\n"
 	"  - {attach_scheduler: x, expect_error: Unsupported}\n"
 	"  - {detach_scheduler: {}, expect_error: Unsupported}\n"
 	"  - {restart_scheduler: {}, expect_error: Unsupported}\n"

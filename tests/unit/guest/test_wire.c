@@ -39,22 +39,22 @@ Test(wire, a_quota_in_percent)
 	struct cg_knobs knobs;
 	struct err err = ERR_INIT;
 	def.cpu = &cpu;
-	cr_assert_eq(ops_knobs(&def, &knobs, &err), 0);
+	cr_assert_eq(ops_knobs(def.cpu, def.memory, def.pids, def.io, &knobs, &err), 0);
 	cr_expect(!knobs.has_cpu_max);
 	cpu.quota_pct = &pct;
 	pct.value = 150;
-	cr_assert_eq(ops_knobs(&def, &knobs, &err), 0);
+	cr_assert_eq(ops_knobs(def.cpu, def.memory, def.pids, def.io, &knobs, &err), 0);
 	cr_expect_eq(knobs.quota_us, 150000);
 	cr_expect_eq(knobs.period_us, 100000);
 	pct.value = NAN;
-	cr_expect_lt(ops_knobs(&def, &knobs, &err), 0);
+	cr_expect_lt(ops_knobs(def.cpu, def.memory, def.pids, def.io, &knobs, &err), 0);
 }
 
 Test(wire, text_that_is_not_utf8_becomes_readable)
 {
 	_cleanup_(arena_free_p) struct arena *arena = arena_new(1u << 20);
 	struct scene_payload_report report = {.name = "p", .cgroup = "", .place = ""};
-	strcpy(report.end.stdout_tail, "gr\xc3\xbc\xc3\x9f \xff\xc3 ok \xe2\x82");
+	strcpy(report.tail[0], "gr\xc3\xbc\xc3\x9f \xff\xc3 ok \xe2\x82");
 	PB(PayloadReport) *wire = ops_payload_report(arena, &report);
 	cr_assert_not_null(wire);
 	cr_expect_str_eq(wire->stdout_tail, "gr\xc3\xbc\xc3\x9f ?? ok ??");
