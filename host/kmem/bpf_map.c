@@ -205,7 +205,7 @@ static int hash_element(
 	uint64_t buckets, n_buckets, stride;
 	struct kbtf_place key_place, head;
 	unsigned hops = 0;
-	gva_t elem;
+	gva_t elem = GVA(0);
 	int rc;
 
 	if (map->key_bytes == 0 || map->key_bytes > sizeof(key) ||
