@@ -7,6 +7,7 @@
 #include "common/scope.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sched.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 static struct {
 	pthread_mutex_t lock;
@@ -101,7 +103,7 @@ static void reap_locked(void)
 		pthread_cond_broadcast(&registry.changed);
 }
 
-pid_t child_clone(struct child *child, int cgroup_fd, struct err *err)
+static pid_t make_child(struct child *child, bool by_fork, int cgroup_fd, struct err *err)
 {
 	pthread_once(&registry_once, registry_init);
 	struct clone_args args = {.exit_signal = SIGCHLD};
@@ -120,7 +122,7 @@ pid_t child_clone(struct child *child, int cgroup_fd, struct err *err)
 	pthread_mutex_lock(&registry.lock);
 	registry.cloning++;
 	pthread_mutex_unlock(&registry.lock);
-	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+	pid_t pid = by_fork ? fork() : (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 	int errnum = errno;
 	if (pid == 0)
 		return 0; /* its signals stay blocked, and its copy of the lock is anybody's: nobody there
@@ -150,15 +152,65 @@ pid_t child_clone(struct child *child, int cgroup_fd, struct err *err)
 				  : "");
 }
 
-void child_forget(struct child *child)
+pid_t child_clone(struct child *child, int cgroup_fd, struct err *err)
 {
-	SCOPE_LOCK(&registry.lock);
-	assert(child->exited);
+	return make_child(child, false, cgroup_fd, err);
+}
+
+pid_t child_fork(struct child *child, struct err *err)
+{
+	return make_child(child, true, -1, err);
+}
+
+/* With the lock held. */
+static void unlist(const struct child *child)
+{
 	for (struct child **at = &registry.first; *at; at = &(*at)->next)
 		if (*at == child) {
 			*at = child->next;
 			return;
 		}
+}
+
+void child_forget(struct child *child)
+{
+	SCOPE_LOCK(&registry.lock);
+	assert(child->exited);
+	unlist(child);
+}
+
+void child_abandon(struct child *child)
+{
+	SCOPE_LOCK(&registry.lock);
+	unlist(child);
+}
+
+static size_t read_file(pid_t pid, const char *name, char *buffer, size_t size)
+{
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, buffer, size - 1);
+	fd_close(&fd);
+	buffer[n > 0 ? n : 0] = '\0';
+	return n > 0 ? (size_t)n : 0;
+}
+
+const char *child_state_text(pid_t pid, char *buffer, size_t size)
+{
+	char status[1024], where[64], *state;
+	read_file(pid, "status", status, sizeof(status));
+	read_file(pid, "wchan", where, sizeof(where));
+	state = strstr(status, "\nState:\t");
+	if (!state) {
+		snprintf(buffer, size, "gone by now");
+		return buffer;
+	}
+	state += strlen("\nState:\t");
+	state[strcspn(state, "\n")] = '\0';
+	snprintf(buffer, size, "state %s%s%s", state, *where && *where != '0' ? ", in " : "",
+		*where && *where != '0' ? where : "");
+	return buffer;
 }
 
 void child_silence(struct child *child)
@@ -174,6 +226,14 @@ bool child_kill(struct child *child, int signum)
 		return false;
 	kill(child->pid, signum);
 	return true;
+}
+
+bool child_kill_thread(struct child *child, pid_t tid, int signum)
+{
+	SCOPE_LOCK(&registry.lock);
+	if (child->exited)
+		return false;
+	return syscall(SYS_tgkill, child->pid, tid, signum) == 0;
 }
 
 bool child_exited(const struct child *child)

@@ -38,14 +38,25 @@ struct child {
  * copy of everything: it may only make async-signal-safe calls. Its parent-death signal, if it sets one,
  * follows the calling thread, so that thread must outlive it. */
 pid_t child_clone(struct child *child, int cgroup_fd, struct err *err) must_check;
+/* The same by the C library's fork(), for a child that starts threads: there locks are free and thread
+ * creation works. It is born where the caller is. */
+pid_t child_fork(struct child *child, struct err *err) must_check;
 /* Takes an exited child out of the registry; the storage is the caller's again. */
 void child_forget(struct child *child);
+
+/* Gives a child up that does not die: the storage is the caller's again, and whenever it does exit it is
+ * reaped as a stranger. */
+void child_abandon(struct child *child);
+/* "state D (disk sleep), in io_schedule": what keeps it, as far as /proc says. Returns buffer. */
+const char *child_state_text(pid_t pid, char *buffer, size_t size);
 
 /* on_exit is not called any more once this has returned. */
 void child_silence(struct child *child);
 
 /* False when it has been reaped already. Any thread. */
 bool child_kill(struct child *child, int signum);
+/* One of its threads. */
+bool child_kill_thread(struct child *child, pid_t tid, int signum);
 bool child_exited(const struct child *child);
 
 enum child_wait { CHILD_EXITED = 0, CHILD_TIMEOUT = 1, CHILD_CANCELLED = 2 };
