@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-only OR BSD-2-Clause */
 /* The tables that come of work_list.h, and reading them off the wire (see work.h, work_wire.h). The reading
  * goes by the schema's descriptors: a parameter is named once, in the list. */
+#include "common/cpuset.h"
 #include "common/parse.h"
 #include "proto/work_wire.h"
 
@@ -104,6 +105,21 @@ const char *work_param_text(enum work_param_kind kind, uint64_t value, char *buf
 		else
 			snprintf(buffer, size, "%s", policies[value & 0xff]);
 		return buffer;
+	case WORK_PARAM_STEPS:
+		if (value)
+			snprintf(buffer, size, "%llu phases", (unsigned long long)value);
+		else
+			snprintf(buffer, size, "one of each, 1 ms");
+		return buffer;
+	case WORK_PARAM_NODES: {
+		struct cpuset nodes = {{value}};
+		snprintf(buffer, size, "none");
+		return value ? cpuset_format(&nodes, buffer, size) : buffer;
+	}
+	case WORK_PARAM_CGROUP:
+	case WORK_PARAM_PROGRAM:
+		snprintf(buffer, size, "%s", value ? "given" : "none");
+		return buffer;
 	}
 	return "";
 }
@@ -122,6 +138,14 @@ int work_params_check(const struct work_params *params, struct err *err)
 				work_param_text(param->kind, param->max, text[1], sizeof(text[1])),
 				work_param_text(param->kind, value, text[2], sizeof(text[2])));
 	}
+	for (unsigned i = 0; params->type == WORK_SEQUENCE && i < params->sequence.n_phases; i++)
+		if (params->steps[i].ns > WORK_HOUR)
+			return err_set(err, ERR_INVALID_ARGUMENT, "a phase of a sequence is at most 1h long");
+	uint64_t width = params->alu_hot.width;
+	if (params->type == WORK_ALU_HOT && width != 0 && width != 64 && width != 128 && width != 256 &&
+		width != 512)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			"width of alu_hot is 64, 128, 256, 512 or 0, not %llu", (unsigned long long)width);
 	return 0;
 }
 
@@ -160,9 +184,61 @@ static int read_policy(const Schedrig__V1__SchedPolicy *policy, uint64_t *ret_va
 	return 0;
 }
 
+static int read_nodes(const Schedrig__V1__CpuSet *list, uint64_t *ret_mask, struct err *err)
+{
+	struct cpuset nodes;
+	int r = cpuset_parse(list->list, &nodes, err);
+	if (r < 0)
+		return r;
+	if (cpuset_is_empty(&nodes) || cpuset_next(&nodes, 64) >= 0)
+		return err_set(err, ERR_INVALID_ARGUMENT, "nodes are some of 0-63, not '%.80s'", list->list);
+	*ret_mask = nodes.bits[0];
+	return 0;
+}
+
+static int read_steps(Schedrig__V1__SequencePhase *const *phases, size_t count, struct work_params *params,
+	uint64_t *ret_count, struct err *err)
+{
+	if (count > WORK_STEPS_MAX)
+		return err_set(err, ERR_INVALID_ARGUMENT, "a sequence has at most %d phases", WORK_STEPS_MAX);
+	for (size_t i = 0; i < count; i++) {
+		const Schedrig__V1__SequencePhase *phase = phases[i];
+		const Schedrig__V1__Duration *length = NULL;
+		struct work_step *step = &params->steps[i];
+		switch (phase->form_case) {
+		case SCHEDRIG__V1__SEQUENCE_PHASE__FORM_SPIN:
+			step->kind = WORK_STEP_SPIN;
+			length = phase->spin;
+			break;
+		case SCHEDRIG__V1__SEQUENCE_PHASE__FORM_SLEEP:
+			step->kind = WORK_STEP_SLEEP;
+			length = phase->sleep;
+			break;
+		case SCHEDRIG__V1__SEQUENCE_PHASE__FORM_YIELD:
+			step->kind = WORK_STEP_YIELD;
+			length = phase->yield;
+			break;
+		case SCHEDRIG__V1__SEQUENCE_PHASE__FORM_IO:
+			step->kind = WORK_STEP_IO;
+			length = phase->io;
+			break;
+		case SCHEDRIG__V1__SEQUENCE_PHASE__FORM_ALU:
+			step->kind = WORK_STEP_ALU;
+			length = phase->alu;
+			break;
+		default:
+			return err_set(err, ERR_INVALID_ARGUMENT,
+				"phase %zu is none of spin, sleep, yield, io, alu", i);
+		}
+		step->ns = length->ns;
+	}
+	*ret_count = count;
+	return 0;
+}
+
 /* member: the message that carries the value. */
-static int read_value(
-	enum work_param_kind kind, const ProtobufCMessage *member, uint64_t *ret_value, struct err *err)
+static int read_value(enum work_param_kind kind, const ProtobufCMessage *member, struct work_params *params,
+	uint64_t *ret_value, struct err *err)
 {
 	switch (kind) {
 	case WORK_PARAM_DURATION:
@@ -179,6 +255,24 @@ static int read_value(
 		return 0;
 	case WORK_PARAM_POLICY:
 		return read_policy((const Schedrig__V1__SchedPolicy *)member, ret_value, err);
+	case WORK_PARAM_NODES:
+		return read_nodes((const Schedrig__V1__CpuSet *)member, ret_value, err);
+	case WORK_PARAM_CGROUP:
+		params->name = ((const Schedrig__V1__CgroupRef *)member)->name;
+		*ret_value = *params->name != 0;
+		return *ret_value ? 0 : err_set(err, ERR_INVALID_ARGUMENT, "a cgroup without a name");
+	case WORK_PARAM_PROGRAM: {
+		const Schedrig__V1__CustomProgram *program = (const Schedrig__V1__CustomProgram *)member;
+		if (!*program->payload)
+			return err_set(err, ERR_INVALID_ARGUMENT, "the name of a payload is missing");
+		params->name = program->payload;
+		params->args = program->args;
+		params->n_args = program->n_args;
+		*ret_value = 1;
+		return 0;
+	}
+	case WORK_PARAM_STEPS:
+		break; /* repeated: read_steps() */
 	}
 	return err_set(err, ERR_INTERNAL, "a parameter of kind %d", (int)kind);
 }
@@ -205,17 +299,27 @@ int work_params_read(const Schedrig__V1__WorkType *type, struct work_params *ret
 		const struct work_param *param = &info->params[i];
 		const ProtobufCFieldDescriptor *field =
 			protobuf_c_message_descriptor_get_field_by_name(message->descriptor, param->name);
-		if (!field || field->label == PROTOBUF_C_LABEL_REPEATED ||
+		bool repeated = param->kind == WORK_PARAM_STEPS;
+		if (!field || (field->label == PROTOBUF_C_LABEL_REPEATED) != repeated ||
 			field->descriptor != kinds[param->kind])
 			return err_set(err, ERR_INTERNAL,
 				"%s of %s is not in the schema as it is in the list", param->name,
 				info->name);
-		const ProtobufCMessage *member =
-			*(ProtobufCMessage *const *)((const char *)message + field->offset);
-		int r = member ? read_value(param->kind, member, &params.values[i], err) : 0;
+		const void *at = (const char *)message + field->offset;
+		const ProtobufCMessage *member = *(ProtobufCMessage *const *)at;
+		int r = 0;
+		if (repeated)
+			r = read_steps(*(Schedrig__V1__SequencePhase *const *const *)at,
+				*(const size_t *)((const char *)message + field->quantifier_offset), &params,
+				&params.values[i], err);
+		else if (member)
+			r = read_value(param->kind, member, &params, &params.values[i], err);
 		if (r < 0)
 			return err_wrap(err, "%s of %s", param->name, info->name);
 	}
+	if (params.type == WORK_CUSTOM && !params.name)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			"custom needs `program`: a payload's name, and arguments if there are any");
 	int r = work_params_check(&params, err);
 	if (r == 0)
 		*ret_params = params;

@@ -30,6 +30,10 @@ enum work_param_kind {
 #define WORK_MEMBER_COUNT(name) name
 #define WORK_MEMBER_FLAG(name) name
 #define WORK_MEMBER_POLICY(name) name
+#define WORK_MEMBER_STEPS(name) n_##name
+#define WORK_MEMBER_NODES(name) name##_mask
+#define WORK_MEMBER_CGROUP(name) has_##name
+#define WORK_MEMBER_PROGRAM(name) has_##name
 #define P(name, kind, standard, min, max, what) uint64_t WORK_MEMBER_##kind(name);
 #define X(number, snake, ...)                                                                                \
 	struct work_##snake {                                                                                \
@@ -42,9 +46,27 @@ WORK_TYPE_LIST(X)
 enum work_policy { WORK_NORMAL, WORK_BATCH, WORK_IDLE, WORK_FIFO, WORK_ROUND_ROBIN, WORK_DEADLINE, WORK_EXT };
 #define WORK_POLICY(policy, priority) ((uint64_t)(policy) | (uint64_t)(priority) << 8)
 
+enum work_step_kind {
+	WORK_STEP_SPIN,
+	WORK_STEP_SLEEP,
+	WORK_STEP_YIELD,
+	WORK_STEP_IO,
+	WORK_STEP_ALU,
+	WORK_STEP_KINDS
+};
+struct work_step {
+	enum work_step_kind kind;
+	uint64_t ns;
+};
+
 #define WORK_PARAMS_MAX 8
 struct work_params {
 	enum work_type type;
+	struct work_step steps[WORK_STEPS_MAX]; /* of a sequence */
+	/* What a parameter names: text of the message it was read from, which must live as long. */
+	const char *name;  /* a cgroup's, or a payload's */
+	char *const *args; /* of a program, [n_args] */
+	size_t n_args;
 	union {
 		uint64_t values[WORK_PARAMS_MAX]; /* in the list's order */
 #define X(number, snake, ...) struct work_##snake snake;

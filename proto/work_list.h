@@ -39,28 +39,31 @@
 		"each pins the next to one CPU after another")                                               \
 	X(26, policy_churn, POLICY_CHURN, 1, "1", "walks its scheduling policy")                             \
 	X(27, fan_out_compute, FAN_OUT_COMPUTE, p->fan_out + 1, "fan_out + 1",                               \
-		"one wakes many, who sleep and multiply matrices")
+		"one wakes many, who sleep and multiply matrices")                                           \
+	X(28, sequence, SEQUENCE, 1, "1", "its phases in order, again and again")                            \
+	X(29, producer_consumer_imbalance, PRODUCER_CONSUMER_IMBALANCE, p->producers + p->consumers,         \
+		"producers + consumers", "a bounded queue")                                                  \
+	X(30, epoll_storm, EPOLL_STORM, p->producers + p->consumers, "producers + consumers",                \
+		"eventfds through epoll")                                                                    \
+	X(31, alu_hot, ALU_HOT, 1, "1", "dependent arithmetic in vector registers; cost of a round")         \
+	X(32, smt_sibling_spin, SMT_SIBLING_SPIN, 2, "2",                                                    \
+		"pairs spin on two threads of a core; cost of a round")                                      \
+	X(33, ipc_variance, IPC_VARIANCE, 1, "1", "high-IPC and low-IPC stretches in turn")                  \
+	X(34, numa_working_set_sweep, NUMA_WORKING_SET_SWEEP, 1, "1", "moves its memory round the nodes")    \
+	X(35, numa_migration_churn, NUMA_MIGRATION_CHURN, 1, "1", "hops between nodes; needs CPUs of two")   \
+	X(36, cgroup_churn, CGROUP_CHURN, 1, "1", "moves itself between groups below its cgroup; needs one") \
+	X(37, cgroup_attach_storm, CGROUP_ATTACH_STORM, 1, "1", "forks children into another cgroup")        \
+	X(38, io_sync_write, IO_SYNC_WRITE, 1, "1", "writes 4 KiB at a time and waits for the disk")         \
+	X(39, io_rand_read, IO_RAND_READ, 1, "1", "reads 4 KiB at random places that no cache has")          \
+	X(40, io_convoy, IO_CONVOY, 1, "1", "all workers write into one file")                               \
+	X(43, schbench, SCHBENCH, 1, "1", "wake-up and request latency in schbench's manner")                \
+	X(44, cache_server, CACHE_SERVER, 1, "1", "get/miss mix of a cache server")                          \
+	X(45, custom, CUSTOM, 1, "1", "a program of the user's that speaks the worker protocol")
 
 /* Those that this version does not have. X(snake_name, "why") */
 #define WORK_LATER_LIST(X)                                                                                   \
-	X(sequence, "not written yet")                                                                       \
-	X(producer_consumer_imbalance, "not written yet")                                                    \
-	X(epoll_storm, "not written yet")                                                                    \
-	X(alu_hot, "not written yet: reports have no costs of iterations")                                   \
-	X(smt_sibling_spin, "not written yet: reports have no costs of iterations")                          \
-	X(ipc_variance, "not written yet")                                                                   \
-	X(numa_working_set_sweep, "not written yet")                                                         \
-	X(numa_migration_churn, "not written yet")                                                           \
-	X(cgroup_churn, "not written yet")                                                                   \
-	X(cgroup_attach_storm, "not written yet")                                                            \
-	X(io_sync_write, "not written yet")                                                                  \
-	X(io_rand_read, "not written yet")                                                                   \
-	X(io_convoy, "not written yet")                                                                      \
 	X(net_traffic, "needs a network device, which this version's machines do not have")                  \
-	X(irq_wake, "needs a network device, which this version's machines do not have")                     \
-	X(schbench, "not written yet")                                                                       \
-	X(cache_server, "not written yet")                                                                   \
-	X(custom, "not written yet")
+	X(irq_wake, "needs a network device, which this version's machines do not have")
 
 /* The parameters of each type: P(name, KIND, default, min, max, "what it is"). Kinds are those of
  * WORK_PARAM_KIND_LIST; name is the field's in the type's message. */
@@ -145,12 +148,69 @@
 	P(operations, COUNT, 5, 1, UINT32_MAX, "products in a round")                                        \
 	P(sleep, DURATION, 100000, 0, WORK_SECOND, "sleep before them")
 
-/* K(KIND, suffix of the member's name, wire message) */
+/* 0 phases: one of each, WORK_MS long. */
+#define WORK_STEPS_MAX 16
+#define WORK_PARAMS_sequence(P) P(phases, STEPS, 0, 0, WORK_STEPS_MAX, "what it does, in order")
+#define WORK_QUEUE_MAX 4096
+#define WORK_PARAMS_producer_consumer_imbalance(P)                                                           \
+	P(producers, COUNT, 2, 1, 1024, "how many produce")                                                  \
+	P(consumers, COUNT, 1, 1, 1024, "how many consume")                                                  \
+	P(rate, COUNT, 1000, 1, 1000000, "items of each producer in a second")                               \
+	P(work, COUNT, 4096, 1, UINT32_MAX, "units for an item")                                             \
+	P(queue, COUNT, 1024, 1, WORK_QUEUE_MAX, "items that fit")
+#define WORK_EVENTS_MAX 1024
+#define WORK_PARAMS_epoll_storm(P)                                                                           \
+	P(producers, COUNT, 1, 1, 1024, "how many write")                                                    \
+	P(consumers, COUNT, 2, 1, 1024, "how many wait")                                                     \
+	P(fds, COUNT, 32, 1, WORK_EVENTS_MAX, "eventfds")
+#define WORK_PARAMS_alu_hot(P)                                                                               \
+	P(width, COUNT, 0, 0, 512, "bits: 64, 128, 256, 512, or 0 for the widest that the CPU has")
+#define WORK_PARAMS_smt_sibling_spin(P)
+#define WORK_PARAMS_ipc_variance(P)                                                                          \
+	P(high, COUNT, 100000, 1, UINT32_MAX, "units of independent arithmetic in a stretch")                \
+	P(low, COUNT, 1024, 1, UINT32_MAX, "dependent loads in a stretch")                                   \
+	P(turns, COUNT, 64, 1, UINT32_MAX, "stretches of each in a round")
+#define WORK_PARAMS_numa_working_set_sweep(P)                                                                \
+	P(size, SIZE, 4194304, 4096, UINT64_C(1) << 30, "working set")                                       \
+	P(interval, DURATION, 100 * WORK_MS, WORK_MS, WORK_HOUR, "between two moves")                        \
+	P(nodes, NODES, 0, 0, UINT64_MAX, "on which it is in turn; none: all that it may use")
+#define WORK_PARAMS_numa_migration_churn(P)                                                                  \
+	P(interval, DURATION, 100 * WORK_MS, WORK_MS, WORK_HOUR, "between two hops")
+#define WORK_CHURN_GROUPS_MAX 64
+#define WORK_PARAMS_cgroup_churn(P)                                                                          \
+	P(groups, COUNT, 2, 2, WORK_CHURN_GROUPS_MAX, "groups of each worker")                               \
+	P(interval, DURATION, 100 * WORK_MS, WORK_MS, WORK_HOUR, "between two moves")
+#define WORK_PARAMS_cgroup_attach_storm(P)                                                                   \
+	P(destination, CGROUP, 0, 0, 1, "where the children are born; none: a group below its own")          \
+	P(reap, FLAG, 1, 0, 1, "it waits for each child")
+#define WORK_PARAMS_io_sync_write(P)
+#define WORK_PARAMS_io_rand_read(P)
+#define WORK_PARAMS_io_convoy(P)
+#define WORK_PARAMS_schbench(P)                                                                              \
+	P(messengers, COUNT, 1, 1, 64, "who hand out requests")                                              \
+	P(workers, COUNT, 0, 0, 1024, "of each messenger; 0: one for each CPU")                              \
+	P(footprint, SIZE, 262144, 4096, UINT64_C(1) << 28, "matrices of each")                              \
+	P(operations, COUNT, 5, 1, UINT32_MAX, "products in a request")                                      \
+	P(sleep, DURATION, 100000, 0, WORK_SECOND, "sleep before them")
+#define WORK_PARAMS_cache_server(P)                                                                          \
+	P(clients, COUNT, 0, 0, 1024, "who ask; 0: one for each CPU")                                        \
+	P(slow, COUNT, 0, 0, 1024, "further ones who think for 10 ms after each request")                    \
+	P(size, SIZE, UINT64_C(64) << 20, 65536, UINT64_C(1) << 34, "of the cache")                          \
+	P(hit_pct, COUNT, 90, 0, 100, "requests that hit, of 100")                                           \
+	P(miss, DURATION, 100000, 0, WORK_SECOND, "what a miss waits for")
+#define WORK_PARAMS_custom(P) P(program, PROGRAM, 0, 0, 1, "a payload's name, and arguments")
+
+/* K(KIND, suffix of the member's name, wire message). STEPS, CGROUP and PROGRAM have more than a number: that
+ * is in struct work_params, the number says how many or whether. NODES is a bit mask. */
 #define WORK_PARAM_KIND_LIST(K)                                                                              \
 	K(DURATION, duration)                                                                                \
 	K(SIZE, size)                                                                                        \
 	K(COUNT, uint32_value)                                                                               \
 	K(FLAG, bool_value)                                                                                  \
-	K(POLICY, sched_policy)
+	K(POLICY, sched_policy)                                                                              \
+	K(STEPS, sequence_phase)                                                                             \
+	K(NODES, cpu_set)                                                                                    \
+	K(CGROUP, cgroup_ref)                                                                                \
+	K(PROGRAM, custom_program)
 
 #endif

@@ -35,7 +35,8 @@ static void print_params(const struct work_type_info *info)
 		const struct work_param *param = &info->params[i];
 		printf("    %-12s %s; default %s", param->name, param->what,
 			work_param_text(param->kind, param->standard, text[0], sizeof(text[0])));
-		if (param->kind == WORK_PARAM_FLAG || param->kind == WORK_PARAM_POLICY)
+		if (param->kind != WORK_PARAM_DURATION && param->kind != WORK_PARAM_SIZE &&
+			param->kind != WORK_PARAM_COUNT)
 			printf("\n");
 		else
 			printf(" (%s to %s)\n",
