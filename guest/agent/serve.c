@@ -95,7 +95,21 @@ static void end_scope(struct lane *lane, const struct job *job, struct arena *ar
 	reply(lane, job, response);
 }
 
-static void sample(struct lane *lane, const struct job *job, PB(AgentResponse) * response)
+struct samples {
+	struct arena *arena;
+	PB(WorkerTotals) * wire;
+};
+
+static void add_sample(void *arg, const struct work *work, const char *cgroup)
+{
+	struct samples *samples = arg;
+	PB(WorkerSample) *one = ops_worker_sample(samples->arena, work, cgroup);
+	if (one)
+		(void)ops_append(samples->arena, &samples->wire->each, &samples->wire->n_each, one);
+}
+
+static void sample(
+	struct lane *lane, const struct job *job, struct arena *arena, PB(AgentResponse) * response)
 {
 	struct scene_totals totals;
 	scene_sample(lane->agent->scene, &totals);
@@ -104,6 +118,9 @@ static void sample(struct lane *lane, const struct job *job, PB(AgentResponse) *
 	wire.workers = totals.workers;
 	wire.cgroups = totals.cgroups;
 	wire.now_ns = totals.now_ns;
+	struct samples samples = {arena, &wire};
+	if (job->request->sample_workers->each)
+		scene_sample_each(lane->agent->scene, add_sample, &samples);
 	response->kind_case = SCHEDRIG__V1__AGENT_RESPONSE__KIND_TOTALS;
 	response->totals = &wire;
 	reply(lane, job, response);
@@ -199,7 +216,7 @@ void serve_job(struct lane *lane, struct job *job)
 		end_scope(lane, job, arena, &response, SCENE_ADHOC, false);
 		return;
 	case SCHEDRIG__V1__AGENT_REQUEST__KIND_SAMPLE_WORKERS:
-		sample(lane, job, &response);
+		sample(lane, job, arena, &response);
 		return;
 	case SCHEDRIG__V1__AGENT_REQUEST__KIND_SET_PHASE:
 		page_phase(lane->agent, request->set_phase->phase);

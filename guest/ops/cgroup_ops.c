@@ -145,6 +145,33 @@ static int def_knobs(struct op_run *run, const PB(CgroupDef) * def, struct err *
 	return r < 0 ? r : scene_set_knobs(run->scene, &run->call, def->name, &knobs, NULL, err);
 }
 
+/* All of the definition's work specs of the thread group of number `first`. */
+static int def_threads(struct op_run *run, const PB(CgroupDef) * def, const struct op_defaults *defaults,
+	size_t first, struct err *err)
+{
+	const char *name = def->work[first]->thread_group;
+	struct scene_spawn *spawns = arena_zalloc(run->arena, def->n_work, sizeof(*spawns));
+	unsigned n = 0;
+	if (!spawns)
+		return err_set(err, ERR_LIMIT_EXCEEDED, "thread group `%s` is too large", name);
+	for (size_t i = 0; i < def->n_work; i++) {
+		if (strcmp(def->work[i]->thread_group, name) != 0)
+			continue;
+		if (i < first)
+			return 0; /* made with that one */
+		int r = ops_work(run, def->work[i], def->name, defaults, &spawns[n++], err);
+		if (r < 0) {
+			err_at(err, "work[%zu]", i);
+			return r;
+		}
+	}
+	int r = ops_spawn(run, spawns, n, err);
+	if (r < 0)
+		err_at(err, "work[%zu]", first);
+	return r;
+}
+
+/* Workers that are processes, then thread groups. */
 static int def_workers(struct op_run *run, const PB(CgroupDef) * def, struct err *err)
 {
 	const struct op_defaults defaults = {
@@ -152,13 +179,21 @@ static int def_workers(struct op_run *run, const PB(CgroupDef) * def, struct err
 	size_t count = def->n_work ? def->n_work : !def->empty;
 	for (size_t i = 0; i < count; i++) {
 		struct scene_spawn spawn;
-		int r = ops_work(run, def->n_work ? def->work[i] : NULL, def->name, &defaults, &spawn, err);
+		const PB(WorkSpec) *work = def->n_work ? def->work[i] : NULL;
+		if (work && *work->thread_group)
+			continue;
+		int r = ops_work(run, work, def->name, &defaults, &spawn, err);
 		if (r == 0)
-			r = ops_spawn(run, &spawn, err);
+			r = ops_spawn(run, &spawn, 1, err);
 		if (r < 0) {
 			err_at(err, "work[%zu]", i);
 			return r;
 		}
+	}
+	for (size_t i = 0; i < def->n_work; i++) {
+		int r = *def->work[i]->thread_group ? def_threads(run, def, &defaults, i, err) : 0;
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }

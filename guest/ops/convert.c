@@ -158,6 +158,48 @@ static int work_count(struct op_run *run, const PB(WorkSpec) * spec, const char 
 	return 0;
 }
 
+int ops_mem_policy(const PB(MemPolicy) * policy, struct work_mem *mem, struct err *err)
+{
+	const PB(CpuSet) *nodes = NULL;
+	*mem = (struct work_mem){
+		.static_nodes = policy->static_nodes,
+		.relative_nodes = policy->relative_nodes,
+		.numa_balancing = policy->numa_balancing,
+	};
+	switch (policy->form_case) {
+	case SCHEDRIG__V1__MEM_POLICY__FORM_DEFAULT:
+		mem->kind = WORK_MEM_DEFAULT;
+		return 0;
+	case SCHEDRIG__V1__MEM_POLICY__FORM_LOCAL:
+		mem->kind = WORK_MEM_LOCAL;
+		return 0;
+	case SCHEDRIG__V1__MEM_POLICY__FORM_BIND:
+		mem->kind = WORK_MEM_BIND;
+		nodes = policy->bind;
+		break;
+	case SCHEDRIG__V1__MEM_POLICY__FORM_PREFERRED:
+		mem->kind = WORK_MEM_PREFERRED;
+		nodes = policy->preferred;
+		break;
+	case SCHEDRIG__V1__MEM_POLICY__FORM_PREFERRED_MANY:
+		mem->kind = WORK_MEM_PREFERRED_MANY;
+		nodes = policy->preferred_many;
+		break;
+	case SCHEDRIG__V1__MEM_POLICY__FORM_INTERLEAVE:
+		mem->kind = WORK_MEM_INTERLEAVE;
+		nodes = policy->interleave;
+		break;
+	case SCHEDRIG__V1__MEM_POLICY__FORM_WEIGHTED_INTERLEAVE:
+		mem->kind = WORK_MEM_WEIGHTED_INTERLEAVE;
+		nodes = policy->weighted_interleave;
+		break;
+	case SCHEDRIG__V1__MEM_POLICY__FORM__NOT_SET:
+	case _SCHEDRIG__V1__MEM_POLICY__FORM__CASE_IS_INT_SIZE:
+		return err_set(err, ERR_INVALID_ARGUMENT, "mem_policy has no form");
+	}
+	return cpuset_parse(nodes->list, &mem->nodes, err);
+}
+
 int ops_work(struct op_run *run, const PB(WorkSpec) * spec, const char *cgroup,
 	const struct op_defaults *defaults, struct scene_spawn *spawn, struct err *err)
 {
@@ -169,7 +211,14 @@ int ops_work(struct op_run *run, const PB(WorkSpec) * spec, const char *cgroup,
 	const PB(Uint32Value) *uid = spec && spec->uid ? spec->uid : def ? def->uid : NULL;
 	const PB(Uint32Value) *gid = spec && spec->gid ? spec->gid : def ? def->gid : NULL;
 	const char *comm = spec && *spec->comm ? spec->comm : def ? def->comm : "";
+	const PB(Uint32Value) *node = spec && spec->numa_node ? spec->numa_node : def ? def->numa_node : NULL;
 	*spawn = (struct scene_spawn){.cgroup = cgroup};
+	if (node) {
+		spawn->has_numa_node = true;
+		spawn->numa_node = node->value;
+	}
+	if (spec)
+		strncpy(spawn->work.thread_group, spec->thread_group, sizeof(spawn->work.thread_group) - 1);
 	spawn->work.sched = work_policy(spec ? spec->policy : NULL);
 	if (nice) {
 		spawn->work.has_nice = true;
@@ -185,6 +234,10 @@ int ops_work(struct op_run *run, const PB(WorkSpec) * spec, const char *cgroup,
 	}
 	strncpy(spawn->work.comm, comm, sizeof(spawn->work.comm) - 1);
 	int r = work_params_read(type, &spawn->work.params, err);
+	if (r == 0 && spec && spec->mem_policy)
+		r = ops_mem_policy(spec->mem_policy, &spawn->work.mem, err);
+	if (r == 0 && spawn->work.params.type == WORK_CUSTOM)
+		r = ops_custom(run, &spawn->work, err);
 	if (r == 0)
 		r = check_policy(&spawn->work.sched, err);
 	if (r == 0)

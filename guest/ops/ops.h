@@ -72,7 +72,12 @@ struct op_defaults {
 int ops_work(struct op_run *run, const PB(WorkSpec) * spec, const char *cgroup,
 	const struct op_defaults *defaults, struct scene_spawn *ret_spawn, struct err *err) must_check;
 /* Starts them and adds their PIDs to the result. */
-int ops_spawn(struct op_run *run, const struct scene_spawn *spawn, struct err *err) must_check;
+int ops_spawn(
+	struct op_run *run, const struct scene_spawn *spawns, unsigned n_spawns, struct err *err) must_check;
+/* custom: its payload's definition, with its arguments. */
+int ops_custom(struct op_run *run, struct work_spec *work, struct err *err) must_check;
+int ops_mem_policy(const PB(MemPolicy) * policy, struct work_mem *ret_mem, struct err *err) must_check;
+PB(WorkerSample) * ops_worker_sample(struct arena *arena, const struct work *work, const char *cgroup);
 int ops_run_payload(
 	struct op_run *run, const PB(RunPayload) * op, const char *cgroup, struct err *err) must_check;
 

@@ -24,17 +24,18 @@ static int add_pids(struct op_run *run, const pid_t *pids, size_t count, struct 
 	return 0;
 }
 
-int ops_spawn(struct op_run *run, const struct scene_spawn *spawn, struct err *err)
+int ops_spawn(struct op_run *run, const struct scene_spawn *spawns, unsigned n_spawns, struct err *err)
 {
+	uint64_t count = 0;
+	for (unsigned i = 0; i < n_spawns; i++)
+		count += spawns[i].count;
 	/* One more than asked for: a count of 0 is refused by the scene, with its own words. */
-	pid_t *pids = spawn->count <= LIMIT_WORKERS
-			      ? arena_zalloc(run->arena, spawn->count + 1, sizeof(*pids))
-			      : NULL;
+	pid_t *pids = count <= LIMIT_WORKERS ? arena_zalloc(run->arena, count + 1, sizeof(*pids)) : NULL;
 	if (!pids)
-		return err_set(err, ERR_LIMIT_EXCEEDED, "%u workers are too many for one op (at most %u)",
-			spawn->count, LIMIT_WORKERS);
-	int r = scene_spawn(run->scene, &run->call, spawn, pids, err);
-	return r < 0 ? r : add_pids(run, pids, spawn->count, err);
+		return err_set(err, ERR_LIMIT_EXCEEDED, "%llu workers are too many for one op (at most %u)",
+			(unsigned long long)count, LIMIT_WORKERS);
+	int r = scene_spawn(run->scene, &run->call, spawns, n_spawns, pids, err);
+	return r < 0 ? r : add_pids(run, pids, count, err);
 }
 
 int op_spawn(struct op_run *run, const PB(Spawn) * op, struct err *err)
@@ -52,7 +53,10 @@ int op_spawn(struct op_run *run, const PB(Spawn) * op, struct err *err)
 		return err_set(err, ERR_INVALID_ARGUMENT, "Spawn needs a placement: cgroup or runner_cgroup");
 	}
 	int r = ops_work(run, op->work, cgroup, NULL, &spawn, err);
-	return r < 0 ? r : ops_spawn(run, &spawn, err);
+	if (r == 0 && spawn.work.thread_group[0])
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			"thread groups are made in a cgroup's definition: spawn starts workers of their own");
+	return r < 0 ? r : ops_spawn(run, &spawn, 1, err);
 }
 
 int op_stop_cgroup(struct op_run *run, const PB(StopCgroup) * op, struct err *err)
@@ -94,6 +98,20 @@ static char **arguments(
 	for (size_t i = 0; i < op->n_args; i++)
 		argv[n++] = op->args[i];
 	return argv;
+}
+
+int ops_custom(struct op_run *run, struct work_spec *work, struct err *err)
+{
+	const PB(Payload) *payload = find_payload(run, work->params.name);
+	if (!payload)
+		return err_set(err, ERR_NOT_FOUND, "the scenario defines no payload `%s`", work->params.name);
+	PB(RunPayload)
+	op = {.args = (char **)work->params.args, .n_args = work->params.n_args};
+	work->program = payload->program;
+	work->argv = arguments(run->arena, payload->program, payload, &op);
+	return work->argv ? 0
+			  : err_set(err, ERR_LIMIT_EXCEEDED, "payload `%s` has too many arguments",
+				    work->params.name);
 }
 
 int ops_run_payload(struct op_run *run, const PB(RunPayload) * op, const char *cgroup, struct err *err)

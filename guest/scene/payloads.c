@@ -13,6 +13,18 @@ static char env_path[] = "PATH=/staged:/usr/local/sbin:/usr/local/bin:/usr/sbin:
 static char env_home[] = "HOME=/", env_lang[] = "LANG=C.UTF-8";
 static char *const payload_environment[] = {env_path, env_home, env_lang, NULL};
 
+char *const *scene_environment(void)
+{
+	return payload_environment;
+}
+
+/* Staged names have no slash; a path (tests, programs of the image) is taken as it is. */
+void scene_program_path(const struct scene *scene, const char *program, char *buffer, size_t size)
+{
+	bool path = strchr(program, '/');
+	snprintf(buffer, size, "%s%s%s", path ? "" : scene->config.staged, path ? "" : "/", program);
+}
+
 static const char *cgroup_name(const struct scene_run *run)
 {
 	return run->cgroup ? run->cgroup->name : "";
@@ -78,9 +90,7 @@ int scene_run_payload(struct scene *scene, const struct scene_call *call, const 
 	_cleanup_free_ struct scene_run *run = calloc(1, sizeof(*run));
 	if (!run)
 		return err_set_os(err, ERR_GUEST_OS, ENOMEM, "cannot start payload `%s`", payload->name);
-	/* Staged names have no slash; a path (tests, programs of the image) is taken as it is. */
-	snprintf(path, sizeof(path), "%s%s%s", strchr(payload->program, '/') ? "" : scene->config.staged,
-		strchr(payload->program, '/') ? "" : "/", payload->program);
+	scene_program_path(scene, payload->program, path, sizeof(path));
 	struct payload_spec spec = {
 		.name = payload->name,
 		.path = path,

@@ -317,7 +317,7 @@ static void sample(struct scene *scene, struct scene_totals *ret)
 	*ret = (struct scene_totals){.iterations = scene->ended_iterations};
 	for (const struct scene_worker *worker = scene->workers; worker; worker = worker->next) {
 		ret->iterations += work_iterations(&worker->work);
-		ret->workers += !child_exited(&worker->work.child);
+		ret->workers += !child_exited(work_child(&worker->work));
 	}
 	for (const struct scene_cgroup *cg = scene->cgroups; cg; cg = cg->next)
 		ret->cgroups++;
@@ -328,6 +328,26 @@ void scene_sample(struct scene *scene, struct scene_totals *ret)
 {
 	SCOPE_LOCK(&scene->lock);
 	sample(scene, ret);
+}
+
+/* Newest first in the list: the end of it first. */
+static void sample_from(struct scene_worker *worker, scene_sample_fn fn, void *arg)
+{
+	unsigned count = 0;
+	for (const struct scene_worker *at = worker; at; at = at->next)
+		count++;
+	_cleanup_free_ struct scene_worker **all = calloc(count + 1, sizeof(struct scene_worker *));
+	for (unsigned i = count; all && worker; worker = worker->next)
+		all[--i] = worker;
+	for (unsigned i = 0; all && i < count; i++)
+		if (!child_exited(work_child(&all[i]->work)))
+			fn(arg, &all[i]->work, all[i]->cgroup ? all[i]->cgroup->name : "");
+}
+
+void scene_sample_each(struct scene *scene, scene_sample_fn fn, void *arg)
+{
+	SCOPE_LOCK(&scene->lock);
+	sample_from(scene->workers, fn, arg);
 }
 
 bool scene_try_sample(struct scene *scene, struct scene_totals *ret)

@@ -109,13 +109,17 @@ bool scene_recorded(
 /* --- workers; cgroup NULL = the runner cgroup --- */
 struct scene_spawn {
 	const char *cgroup;
-	struct work_spec work; /* its affinity is resolved here from the intent */
+	struct work_spec
+		work; /* its affinity is resolved here from the intent, names of cgroups and programs too */
 	struct affinity affinity;
+	bool has_numa_node; /* only CPUs of this node, of those that the affinity leaves */
+	uint32_t numa_node;
 	unsigned count;
 };
-/* (waits) ret_pids: count entries. */
-int scene_spawn(struct scene *scene, const struct scene_call *call, const struct scene_spawn *spawn,
-	pid_t *ret_pids, struct err *err) must_check;
+/* (waits) Several are the threads of one process: they name the same thread group and cgroup, uid and gid.
+ * ret_pids: thread IDs, as many entries as the counts come to. */
+int scene_spawn(struct scene *scene, const struct scene_call *call, const struct scene_spawn *spawns,
+	unsigned n_spawns, pid_t *ret_pids, struct err *err) must_check;
 /* (waits) Workers and payloads; cgroup "" = the runner cgroup's. */
 int scene_stop_cgroup(struct scene *scene, const struct scene_call *call, const char *name, bool keep_reports,
 	struct err *err) must_check;
@@ -183,6 +187,9 @@ struct scene_totals {
 	uint32_t workers, cgroups;
 };
 void scene_sample(struct scene *scene, struct scene_totals *ret_totals);
+/* Of every worker alive, in order of starting: (what, where). Nobody is disturbed. */
+typedef void (*scene_sample_fn)(void *arg, const struct work *work, const char *cgroup);
+void scene_sample_each(struct scene *scene, scene_sample_fn fn, void *arg);
 /* Never blocks: false when the scene is busy. For the heartbeat. */
 bool scene_try_sample(struct scene *scene, struct scene_totals *ret_totals);
 

@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 #define SCENE_STOP_NS (UINT64_C(5) * 1000000000)    /* cooperative stop, shared by all workers of an op */
+#define SCENE_KILL_NS (UINT64_C(10) * 1000000000)   /* from SIGKILL to the exit */
 #define SCENE_REMOVE_NS (UINT64_C(10) * 1000000000) /* teardown's patience with a cgroup */
 
 struct scene_cgroup {
@@ -85,15 +86,20 @@ int scene_need(struct scene *scene, const struct scene_call *call, const char *n
 struct scene_cgroup *scene_ref(struct scene_cgroup *cgroup);
 void scene_unref(struct scene_cgroup *cgroup);
 
+/* Where a staged program is, and the environment of programs. */
+void scene_program_path(const struct scene *scene, const char *program, char *buffer, size_t size);
+char *const *scene_environment(void);
+
 /* Brackets a change of cpusets: every set at or below `cgroup`. end reads the effective sets back. */
 void scene_cpus_begin(struct scene *scene, const struct scene_cgroup *cgroup);
 void scene_cpus_end(struct scene *scene, const struct scene_cgroup *cgroup);
 
 /* (waits) Unfreezes cgroups of these workers, stops and reports them. match decides under the lock. `kill`:
- * at once and without report. */
+ * at once and without report. ERR_TIMEOUT: one does not die although it was killed; the sentence names it and
+ * its state, it is reported as missing, and nothing waits for it any more. */
 typedef bool (*scene_match_fn)(const struct scene_worker *worker, const void *arg);
-void scene_stop_workers(
-	struct scene *scene, scene_match_fn match, const void *arg, bool kill, bool discard, bool removed);
+int scene_stop_workers(struct scene *scene, scene_match_fn match, const void *arg, bool kill, bool discard,
+	bool removed, struct err *err) must_check;
 /* (waits) Kills and collects payloads, newest first. */
 typedef bool (*scene_run_match_fn)(const struct scene_run *run, const void *arg);
 void scene_drain_payloads(struct scene *scene, scene_run_match_fn match, const void *arg);

@@ -57,10 +57,12 @@ int scene_remove_locked(struct scene *scene, struct scene_cgroup *cgroup, uint64
 	if (cgroup->frozen)
 		cgroup->frozen = cg_write(cgroup->fd, cgroup->name, "cgroup.freeze", "0", &thaw) < 0;
 	scene_drain_payloads(scene, run_inside, cgroup);
-	scene_stop_workers(scene, worker_inside, cgroup, false, false, removed);
+	int r = scene_stop_workers(scene, worker_inside, cgroup, false, false, removed, err);
 	pthread_mutex_unlock(&scene->lock);
-	int r = cg_remove(
-		scene->config.root_fd, cgroup->path, scene->config.stray_fd, deadline_ns, ret_strays, err);
+	/* A worker that does not die keeps its cgroup: nothing to wait for. */
+	if (r == 0)
+		r = cg_remove(scene->config.root_fd, cgroup->path, scene->config.stray_fd, deadline_ns,
+			ret_strays, err);
 	pthread_mutex_lock(&scene->lock);
 	if (r == 0 || (err && err->code == ERR_NOT_FOUND)) {
 		/* What is tracked below went with it. */
@@ -194,11 +196,13 @@ void scene_end(struct scene *scene, enum scene_scope scope, bool kill_first, str
 {
 	*ret_ended = (struct scene_ended){0};
 	SCOPE_LOCK(&scene->lock);
-	if (kill_first)
-		scene_stop_workers(scene, worker_in_scope, &scope, true, false, false);
+	struct err err = ERR_INIT;
+	if (kill_first && scene_stop_workers(scene, worker_in_scope, &scope, true, false, false, &err) < 0)
+		add_error(ret_ended, &err);
 	thaw_scope(scene, scope, ret_ended);
 	scene_drain_payloads(scene, run_in_scope, &scope);
-	scene_stop_workers(scene, worker_in_scope, &scope, false, false, false);
+	if (scene_stop_workers(scene, worker_in_scope, &scope, false, false, false, &err) < 0)
+		add_error(ret_ended, &err);
 	remove_scope(scene, scope, ret_ended);
 	if (scope != SCENE_STEP)
 		remove_parent(scene, scope, ret_ended);

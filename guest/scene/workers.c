@@ -17,19 +17,36 @@ static struct cpuset pool_of(struct scene *scene, const struct scene_cgroup *cg)
 	return cg && cg->recorded ? cg->cpus : cpuset_first_n(scene->layout.n_cpus);
 }
 
+static int narrow_to_node(struct scene *scene, uint32_t node, struct cpuset *set, struct err *err)
+{
+	struct cpuset cpus = cpu_layout_node(&scene->layout, node);
+	*set = cpuset_and(set, &cpus);
+	if (!cpuset_is_empty(set))
+		return 0;
+	return err_set(err, ERR_INVALID_ARGUMENT,
+		node < scene->layout.n_nodes ? "numa_node %u has none of the workers' CPUs"
+					     : "numa_node %u: this machine does not have it",
+		node);
+}
+
 static int resolve_all(struct scene *scene, const struct scene_cgroup *cg, const struct affinity *affinity,
-	unsigned count, struct cpuset **ret_sets, struct err *err)
+	unsigned count, const uint32_t *numa_node, struct cpuset **ret_sets, struct err *err)
 {
 	*ret_sets = NULL;
-	if (affinity->kind == AFFINITY_INHERIT)
+	if (affinity->kind == AFFINITY_INHERIT && !numa_node)
 		return 0;
 	_cleanup_free_ struct cpuset *sets = calloc(count, sizeof(*sets));
 	if (!sets)
 		return err_set_os(err, ERR_GUEST_OS, ENOMEM, "cannot resolve affinities");
 	struct cpuset pool = pool_of(scene, cg);
 	for (unsigned k = 0; k < count; k++) {
-		int r = affinity_resolve(affinity, &scene->layout, &pool, k,
-			affinity_draw(scene->seed, scene->drawn++), &sets[k], err);
+		sets[k] = pool;
+		int r = affinity->kind == AFFINITY_INHERIT
+				? 0
+				: affinity_resolve(affinity, &scene->layout, &pool, k,
+					  affinity_draw(scene->seed, scene->drawn++), &sets[k], err);
+		if (r == 0 && numa_node)
+			r = narrow_to_node(scene, *numa_node, &sets[k], err);
 		if (r < 0)
 			return r;
 	}
@@ -37,18 +54,41 @@ static int resolve_all(struct scene *scene, const struct scene_cgroup *cg, const
 	return 0;
 }
 
-static int check_spawn(
-	struct scene *scene, const struct scene_spawn *spawn, const struct scene_cgroup *cg, struct err *err)
+static int check_count(
+	struct scene *scene, const struct scene_spawn *spawns, unsigned n_spawns, struct err *err)
 {
-	unsigned alive = 0;
-	if (!spawn->count)
-		return err_set(err, ERR_INVALID_ARGUMENT, "there must be at least one worker");
+	unsigned alive = 0, more = 0;
 	for (const struct scene_worker *worker = scene->workers; worker; worker = worker->next)
 		alive++;
-	if (spawn->count > LIMIT_WORKERS || alive + spawn->count > LIMIT_WORKERS)
-		return err_set(err, ERR_LIMIT_EXCEEDED,
-			"%u more workers: at most %u are possible, there are %u", spawn->count, LIMIT_WORKERS,
-			alive);
+	for (unsigned i = 0; i < n_spawns; i++) {
+		if (!spawns[i].count)
+			return err_set(err, ERR_INVALID_ARGUMENT, "there must be at least one worker");
+		more += MIN_OF(spawns[i].count, LIMIT_WORKERS + 1);
+		if (more > LIMIT_WORKERS || alive + more > LIMIT_WORKERS)
+			return err_set(err, ERR_LIMIT_EXCEEDED,
+				"%u more workers: at most %u are possible, there are %u", more, LIMIT_WORKERS,
+				alive);
+	}
+	return 0;
+}
+
+static int check_spawn(struct scene *scene, const struct scene_spawn *spawns, unsigned n_spawns,
+	const struct scene_cgroup *cg, struct err *err)
+{
+	int r = check_count(scene, spawns, n_spawns, err);
+	if (r < 0)
+		return r;
+	const struct work_spec *first = &spawns[0].work;
+	for (unsigned i = 1; i < n_spawns; i++) {
+		const struct work_spec *work = &spawns[i].work;
+		if (work->has_uid != first->has_uid || work->has_gid != first->has_gid ||
+			(work->has_uid && work->uid != first->uid) ||
+			(work->has_gid && work->gid != first->gid))
+			return err_set(err, ERR_INVALID_ARGUMENT,
+				"workers of thread group `%s` are one process: they must agree on uid and "
+				"gid",
+				first->thread_group);
+	}
 	for (const struct scene_cgroup *up = scene->cgroups; cg && up; up = up->next)
 		if (up->frozen && scene_inside(cg, up))
 			return err_set(err, ERR_FAILED_PRECONDITION,
@@ -59,33 +99,88 @@ static int check_spawn(
 	return 0;
 }
 
-struct spawn_batch {
+/* What one spawn comes to. */
+struct spawned {
 	struct scene_worker **workers;
 	struct work **works;
 	unsigned count;
+	struct work_spec spec;
+	struct cpuset *sets;
+	struct scene_cgroup *other; /* a reference */
+	char program[512];
+};
+struct spawn_batch {
+	struct spawned *all;
+	struct work_order *orders;
+	unsigned count;
+	struct scene_cgroup *cgroup; /* a reference */
 };
 
+/* With the lock held. */
 static void spawn_batch_deinit(struct spawn_batch *batch)
 {
-	for (unsigned k = 0; batch->workers && k < batch->count; k++)
-		free(batch->workers[k]);
-	free(batch->workers);
-	free(batch->works);
+	for (unsigned i = 0; batch->all && i < batch->count; i++) {
+		struct spawned *one = &batch->all[i];
+		for (unsigned k = 0; one->workers && k < one->count; k++)
+			free(one->workers[k]);
+		free(one->workers);
+		free(one->works);
+		free(one->sets);
+		scene_unref(one->other);
+	}
+	free(batch->all);
+	free(batch->orders);
+	scene_unref(batch->cgroup);
 }
 
-static int spawn_batch_init(struct spawn_batch *batch, unsigned count, struct err *err)
+static int allocate(struct spawned *one, unsigned count, struct err *err)
 {
-	batch->count = count;
-	batch->workers = calloc(count, sizeof(*batch->workers));
-	batch->works = calloc(count, sizeof(*batch->works));
-	for (unsigned k = 0; batch->workers && batch->works && k < count; k++) {
-		batch->workers[k] = calloc(1, sizeof(**batch->workers));
-		if (!batch->workers[k])
+	one->count = count;
+	one->workers = calloc(count, sizeof(*one->workers));
+	one->works = calloc(count, sizeof(*one->works));
+	for (unsigned k = 0; one->workers && one->works && k < count; k++) {
+		one->workers[k] = calloc(1, sizeof(**one->workers));
+		if (!one->workers[k])
 			break;
-		batch->works[k] = &batch->workers[k]->work;
+		one->works[k] = &one->workers[k]->work;
 	}
-	if (!batch->works || !batch->workers || !batch->workers[count - 1])
+	if (!one->works || !one->workers || !one->workers[count - 1])
 		return err_set_os(err, ERR_GUEST_OS, ENOMEM, "cannot start %u workers", count);
+	return 0;
+}
+
+/* Everything of a spawn that names something is looked up. */
+static int resolve_spawn(struct scene *scene, const struct scene_call *call, const struct scene_spawn *spawn,
+	const struct scene_cgroup *cg, struct spawned *one, struct err *err)
+{
+	struct affinity affinity = spawn->affinity;
+	if (spawn->work.params.type == WORK_SMT_SIBLING_SPIN && affinity.kind == AFFINITY_INHERIT)
+		affinity = (struct affinity){.kind = AFFINITY_SMT_PAIR, .per_worker = true};
+	int r = resolve_all(scene, cg, &affinity, spawn->count,
+		spawn->has_numa_node ? &spawn->numa_node : NULL, &one->sets, err);
+	if (r == 0)
+		r = allocate(one, spawn->count, err);
+	if (r < 0)
+		return r;
+	one->spec = spawn->work;
+	one->spec.affinity = one->sets;
+	one->spec.seed = affinity_draw(scene->seed, scene->drawn++);
+	one->spec.layout = &scene->layout;
+	one->spec.other_fd = -1;
+	if (spawn->work.params.type == WORK_CGROUP_ATTACH_STORM &&
+		spawn->work.params.cgroup_attach_storm.has_destination) {
+		struct scene_cgroup *other;
+		r = scene_need(scene, call, spawn->work.params.name, &other, err);
+		if (r < 0)
+			return r;
+		one->other = scene_ref(other);
+		one->spec.other_fd = other->fd;
+	}
+	if (spawn->work.program) {
+		scene_program_path(scene, spawn->work.program, one->program, sizeof(one->program));
+		one->spec.program = one->program;
+		one->spec.envp = scene_environment();
+	}
 	return 0;
 }
 
@@ -98,50 +193,65 @@ static bool match_run(const struct scene_run *run, const void *arg)
 	return run->cgroup == arg;
 }
 
-int scene_spawn(struct scene *scene, const struct scene_call *call, const struct scene_spawn *spawn,
-	pid_t *ret_pids, struct err *err)
+/* They run: the scene's from now on. */
+static void track_workers(
+	struct scene *scene, const struct scene_call *call, struct spawn_batch *batch, pid_t *ret_pids)
 {
-	_cleanup_(spawn_batch_deinit) struct spawn_batch batch = {0};
-	_cleanup_free_ struct cpuset *sets = NULL;
-	struct scene_cgroup *cg = NULL;
+	for (unsigned i = 0; i < batch->count; i++)
+		for (unsigned k = 0; k < batch->all[i].count; k++) {
+			struct scene_worker *worker = batch->all[i].workers[k];
+			batch->all[i].workers[k] = NULL;
+			worker->cgroup = scene_ref(batch->cgroup);
+			worker->scope = call->scope;
+			worker->started_phase = work_phase();
+			*ret_pids++ = work_tid(&worker->work);
+			worker->next = scene->workers;
+			scene->workers = worker;
+		}
+}
+
+int scene_spawn(struct scene *scene, const struct scene_call *call, const struct scene_spawn *spawns,
+	unsigned n_spawns, pid_t *ret_pids, struct err *err)
+{
 	SCOPE_LOCK(&scene->lock);
-	int r = spawn->cgroup ? scene_need(scene, call, spawn->cgroup, &cg, err) : 0;
-	if (r == 0)
-		r = check_spawn(scene, spawn, cg, err);
-	if (r == 0)
-		r = resolve_all(scene, cg, &spawn->affinity, spawn->count, &sets, err);
-	if (r == 0)
-		r = spawn_batch_init(&batch, spawn->count, err);
+	/* After the lock: it ends before the lock is let go. */
+	_cleanup_(spawn_batch_deinit) struct spawn_batch batch = {0};
+	int r = spawns[0].cgroup ? scene_need(scene, call, spawns[0].cgroup, &batch.cgroup, err) : 0;
+	if (r < 0) {
+		batch.cgroup = NULL;
+		return r;
+	}
+	struct scene_cgroup *cg = scene_ref(batch.cgroup);
+	r = check_spawn(scene, spawns, n_spawns, cg, err);
+	batch.all = calloc(n_spawns, sizeof(*batch.all));
+	batch.orders = calloc(n_spawns, sizeof(*batch.orders));
+	if (r == 0 && (!batch.all || !batch.orders))
+		r = err_set_os(err, ERR_GUEST_OS, ENOMEM, "cannot start workers");
+	if (batch.all)
+		batch.count = n_spawns;
+	for (unsigned i = 0; r == 0 && i < n_spawns; i++) {
+		struct spawned *one = &batch.all[i];
+		r = resolve_spawn(scene, call, &spawns[i], cg, one, err);
+		batch.orders[i] = (struct work_order){&one->spec, one->works, one->count};
+	}
 	if (r < 0)
 		return r;
-	scene_ref(cg);
-	struct work_spec spec = spawn->work;
-	spec.affinity = sets;
-	spec.seed = affinity_draw(scene->seed, scene->drawn++);
 	pthread_mutex_unlock(&scene->lock);
-	r = work_start(batch.works, spawn->count, &spec, cg ? cg->fd : -1, cg ? cg->set : 0,
-		call->deadline_ns, call->cancel, err);
+	r = work_start_all(batch.orders, n_spawns, cg ? cg->fd : -1, cg ? cg->set : 0, call->deadline_ns,
+		call->cancel, err);
 	pthread_mutex_lock(&scene->lock);
-	if (r < 0) {
-		scene_unref(cg);
+	if (r < 0)
 		return r;
-	}
-	for (unsigned k = 0; k < spawn->count; k++) {
-		struct scene_worker *worker = batch.workers[k];
-		batch.workers[k] = NULL;
-		worker->cgroup = scene_ref(cg);
-		worker->scope = call->scope;
-		worker->started_phase = work_phase();
-		ret_pids[k] = worker->work.child.pid;
-		worker->next = scene->workers;
-		scene->workers = worker;
-	}
+	track_workers(scene, call, &batch, ret_pids);
 	if (cg && cg->gone) {
-		scene_stop_workers(scene, match_worker, cg, true, true, true);
-		r = err_set(err, ERR_NOT_FOUND, "cgroup `%s` was removed while workers were starting in it",
-			cg->name);
+		struct err stop = ERR_INIT;
+		if (scene_stop_workers(scene, match_worker, cg, true, true, true, &stop) < 0)
+			*err = stop;
+		else
+			err_set(err, ERR_NOT_FOUND,
+				"cgroup `%s` was removed while workers were starting in it", cg->name);
+		r = err_errno(err->code);
 	}
-	scene_unref(cg);
 	return r;
 }
 
@@ -190,8 +300,21 @@ static bool make_stoppable(struct scene *scene, const struct scene_worker *worke
 	return true;
 }
 
-void scene_stop_workers(
-	struct scene *scene, scene_match_fn match, const void *arg, bool kill, bool discard, bool removed)
+/* With the lock held. It was killed and is still there: what it left is given up. */
+static int give_up(struct scene_worker *worker, uint64_t waited_ns, struct err *err)
+{
+	char state[160];
+	pid_t pid = work_child(&worker->work)->pid;
+	int r = err_set(err, ERR_TIMEOUT,
+		"worker %d (%s) of `%s` does not die: it was killed %llu s ago and is in %s", pid,
+		worker->work.comm, worker->cgroup ? worker->cgroup->name : "",
+		(unsigned long long)(waited_ns / NS_PER_S), child_state_text(pid, state, sizeof(state)));
+	work_abandon(&worker->work);
+	return r;
+}
+
+int scene_stop_workers(struct scene *scene, scene_match_fn match, const void *arg, bool kill, bool discard,
+	bool removed, struct err *err)
 {
 	unsigned count = 0, taken = 0;
 	for (const struct scene_worker *worker = scene->workers; worker; worker = worker->next)
@@ -199,7 +322,7 @@ void scene_stop_workers(
 	/* The list itself would do, but others may grow and shrink it while this call waits. */
 	_cleanup_free_ struct scene_worker **mine = calloc(count + 1, sizeof(*mine));
 	if (!mine)
-		return; /* nothing is lost: the scope's end tries again */
+		return err_set_os(err, ERR_GUEST_OS, ENOMEM, "cannot stop workers");
 	for (struct scene_worker *worker = scene->workers; worker; worker = worker->next) {
 		if (worker->claimed || !match(worker, arg))
 			continue;
@@ -207,21 +330,27 @@ void scene_stop_workers(
 		worker->discard = discard;
 		mine[taken++] = worker;
 		if (kill || !make_stoppable(scene, worker))
-			child_kill(&worker->work.child, SIGKILL);
+			child_kill(work_child(&worker->work), SIGKILL);
 		else
 			work_ask_stop(&worker->work);
 	}
-	uint64_t patience_ns = SCENE_STOP_NS * 100 / MAX_OF(scene->config.speed_percent, 1);
+	uint64_t speed = MAX_OF(scene->config.speed_percent, 1);
+	uint64_t kill_ns = SCENE_KILL_NS * 100 / speed;
 	pthread_mutex_unlock(&scene->lock);
-	uint64_t deadline_ns = clock_deadline_ns(patience_ns);
+	uint64_t deadline_ns = clock_deadline_ns(SCENE_STOP_NS * 100 / speed);
 	for (unsigned i = 0; i < taken; i++)
-		if (child_wait(&mine[i]->work.child, deadline_ns, NULL) != CHILD_EXITED)
+		if (child_wait(work_child(&mine[i]->work), deadline_ns, NULL) != CHILD_EXITED)
 			break;
 	for (unsigned i = 0; i < taken; i++)
-		child_kill(&mine[i]->work.child, SIGKILL);
+		child_kill(work_child(&mine[i]->work), SIGKILL);
+	deadline_ns = clock_deadline_ns(kill_ns);
 	for (unsigned i = 0; i < taken; i++)
-		child_wait(&mine[i]->work.child, CLOCK_NEVER_NS, NULL);
+		(void)child_wait(work_child(&mine[i]->work), deadline_ns, NULL);
 	pthread_mutex_lock(&scene->lock);
+	int r = 0;
+	for (unsigned i = taken; i-- > 0;)
+		if (!child_exited(work_child(&mine[i]->work)))
+			r = give_up(mine[i], kill_ns, err);
 	/* The list is newest first: reports come in order of starting. */
 	for (unsigned i = taken; i-- > 0;) {
 		add_report(scene, mine[i], removed);
@@ -239,6 +368,7 @@ void scene_stop_workers(
 		if (others)
 			pthread_cond_wait(&scene->changed, &scene->lock);
 	}
+	return r;
 }
 
 int scene_stop_cgroup(struct scene *scene, const struct scene_call *call, const char *name, bool keep_reports,
@@ -257,9 +387,9 @@ int scene_stop_cgroup(struct scene *scene, const struct scene_call *call, const 
 	}
 	scene_ref(cg);
 	scene_drain_payloads(scene, match_run, cg);
-	scene_stop_workers(scene, match_worker, cg, !keep_reports, !keep_reports, false);
+	int r = scene_stop_workers(scene, match_worker, cg, !keep_reports, !keep_reports, false, err);
 	scene_unref(cg);
-	return 0;
+	return r;
 }
 
 int scene_set_affinity(struct scene *scene, const struct scene_call *call, const char *name,
@@ -278,14 +408,14 @@ int scene_set_affinity(struct scene *scene, const struct scene_call *call, const
 	for (const struct scene_worker *worker = scene->workers; worker; worker = worker->next)
 		count += worker->cgroup == cg && !worker->claimed;
 	_cleanup_free_ struct cpuset *sets = NULL;
-	r = count ? resolve_all(scene, cg, affinity, count, &sets, err) : 0;
+	r = count ? resolve_all(scene, cg, affinity, count, NULL, &sets, err) : 0;
 	/* The list is newest first; k counts in order of starting. */
 	for (struct scene_worker *worker = scene->workers; r == 0 && worker; worker = worker->next) {
 		if (worker->cgroup != cg || worker->claimed)
 			continue;
 		const struct cpuset *set = &sets[count - 1 - k++];
-		pid_t pid = worker->work.child.pid;
-		if (child_exited(&worker->work.child))
+		pid_t pid = work_tid(&worker->work);
+		if (child_exited(work_child(&worker->work)))
 			continue;
 		if (syscall(SYS_sched_setaffinity, pid, sizeof(*set), set) < 0 && errno != ESRCH)
 			r = err_set_os(err, ERR_GUEST_OS, errno,

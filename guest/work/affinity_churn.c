@@ -55,7 +55,7 @@ void worker_run_affinity_churn(struct worker *worker)
 void worker_run_cross_affinity_churn(struct worker *worker)
 {
 	struct pool pool = {.cpus = worker->allowed, .count = cpuset_count(&worker->allowed)};
-	pid_t next = worker->slots[(worker->member + 1) % worker->members].pid;
+	pid_t next = worker->slots[(worker->member + 1) % worker->members].tid;
 	int pidfd = (int)syscall(SYS_pidfd_open, next, 0);
 	if (pidfd < 0 && errno != ESRCH)
 		worker_fail(worker, "pidfd_open");

@@ -4,23 +4,15 @@
  * processes.
  */
 #include "guest/work/fan_out.h"
+#include "guest/work/matrix.h"
 
-/* c = a * b, three n * n matrices one after the other. */
 static void multiply(struct worker *worker, uint64_t *matrices, unsigned n)
 {
-	const uint64_t *a = matrices, *b = a + (uint64_t)n * n;
-	uint64_t *c = matrices + 2 * (uint64_t)n * n;
 	for (unsigned i = 0; i < n && !worker_stopping(worker); i++) {
-		for (unsigned j = 0; j < n; j++) {
-			uint64_t sum = 0;
-			for (unsigned k = 0; k < n; k++)
-				sum += a[i * n + k] * b[k * n + j];
-			c[i * n + j] = sum;
-		}
+		matrix_row(matrices, n, i);
 		worker_did(worker, 1);
 	}
-	/* The product is the next factor: or the compiler could do without it. */
-	matrices[0] = c[0] | 1;
+	matrix_done(matrices, n);
 }
 
 void worker_run_fan_out_compute(struct worker *worker)
@@ -33,12 +25,9 @@ void worker_run_fan_out_compute(struct worker *worker)
 		} while (!worker_stopping(worker) && fan_out_wake(worker));
 		return;
 	}
-	unsigned n = 1;
-	while (3 * sizeof(uint64_t) * (n + 1) * (n + 1) <= params->footprint_bytes)
-		n++;
+	unsigned n = matrix_rows(params->footprint_bytes);
 	uint64_t *matrices = worker_map(worker, params->footprint_bytes);
-	for (uint64_t i = 0; i < 2 * (uint64_t)n * n; i++)
-		matrices[i] = i | 1;
+	matrix_fill(matrices, n);
 	worker_checkpoint(worker);
 	for (uint32_t round = 0; fan_out_wait(worker, &round);) {
 		if (params->sleep_ns && !worker_rest(worker, worker_now_ns() + params->sleep_ns))

@@ -19,7 +19,7 @@
 static int lock_inheriting(struct worker *worker, struct mutex *mutex)
 {
 	uint32_t none = 0;
-	if (atomic_compare_exchange_strong(&mutex->word, &none, (uint32_t)worker->slot->pid))
+	if (atomic_compare_exchange_strong(&mutex->word, &none, (uint32_t)worker->slot->tid))
 		return 1;
 	while (!worker_stopping(worker)) {
 		uint64_t until_ns = worker_now_ns() + LOOK_NS;
@@ -56,7 +56,7 @@ int mutex_lock(struct worker *worker, struct mutex *mutex, bool inherit)
 
 void mutex_unlock(struct worker *worker, struct mutex *mutex, bool inherit)
 {
-	uint32_t mine = (uint32_t)worker->slot->pid;
+	uint32_t mine = (uint32_t)worker->slot->tid;
 	atomic_store_explicit(&mutex->freed_ns, worker_now_ns(), memory_order_release);
 	if (!inherit) {
 		if (atomic_exchange(&mutex->word, 0) == 2)

@@ -15,7 +15,7 @@ void worker_run_page_fault_churn(struct worker *worker)
 	/* Spread over the region where there are more pages than touches. */
 	uint64_t step = pages > params->touches ? pages / params->touches : 1;
 	do {
-		volatile uint8_t *region = worker_map(worker, params->region_bytes);
+		volatile uint8_t *region = worker_map_for_now(worker, params->region_bytes, false);
 		/* EINVAL: a kernel without huge pages. */
 		if (madvise((void *)region, params->region_bytes, MADV_NOHUGEPAGE) < 0 && errno != EINVAL)
 			worker_fail(worker, "madvise");

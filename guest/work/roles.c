@@ -9,6 +9,22 @@ bool worker_has_pipes(const struct work_params *params)
 	       (params->type == WORK_WAKE_CHAIN && !params->wake_chain.futex);
 }
 
+unsigned worker_group_fds(const struct work_params *params)
+{
+	return params->type == WORK_EPOLL_STORM ? (unsigned)params->epoll_storm.fds : 0;
+}
+
+bool worker_needs_cgroup(const struct work_params *params)
+{
+	return params->type == WORK_CGROUP_CHURN ||
+	       (params->type == WORK_CGROUP_ATTACH_STORM && !params->cgroup_attach_storm.has_destination);
+}
+
+bool worker_shares_file(const struct work_params *params)
+{
+	return params->type == WORK_IO_CONVOY;
+}
+
 static struct work_sched fifo(uint32_t priority)
 {
 	return (struct work_sched){.policy = WORK_FIFO, .priority = priority};

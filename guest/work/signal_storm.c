@@ -11,7 +11,7 @@
 void worker_run_signal_storm(struct worker *worker)
 {
 	const struct work_signal_storm *params = &worker->params->signal_storm;
-	pid_t other = worker->slots[!worker->member].pid;
+	pid_t other = worker->slots[!worker->member].tid;
 	int pidfd = (int)syscall(SYS_pidfd_open, other, 0);
 	if (pidfd < 0 && errno != ESRCH)
 		worker_fail(worker, "pidfd_open");

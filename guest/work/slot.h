@@ -3,6 +3,7 @@
 #ifndef GUEST_WORK_SLOT_H
 #define GUEST_WORK_SLOT_H
 
+#include "guest/work/dist.h"
 #include "guest/work/work.h"
 
 #include <signal.h>
@@ -24,35 +25,44 @@ enum slot_state {
 
 /* One for each phase a scenario can have, and some. Untouched pages cost nothing. */
 #define SLOT_PARTS 1040
+#define SLOT_NODES 64
 
 struct slot_numbers {
 	uint64_t units, iterations, cpu_ns, wall_ns, migrations;
-	uint64_t max_gap_ns, max_gap_at_ns;
+	struct work_gap gap;
 	uint64_t wakeups, wake_max_ns, wake_sum_ns;
-	uint32_t max_gap_cpu;
+	struct work_switches switches; /* of the last phase's end */
+	struct work_schedstat schedstat;
+	uint32_t cpu, phase;
 	uint64_t cpus_used[CPUSET_MAX / 64];
 };
 
 struct work_slot {
 	/* Control words, each a futex or read at every checkpoint. */
-	_Alignas(64) _Atomic uint32_t state; /* W: enum slot_state */
+	_Alignas(64) _Atomic uint32_t state; /* W: enum slot_state; futex of who waits for a thread's end */
 	_Atomic uint32_t go;                 /* A: 1 releases, futex */
 	_Atomic uint32_t stop;               /* A: 1 asks to stop, futex */
 	_Atomic uint32_t set;                /* A: set in force */
 	uint64_t released_ns;                /* A, before go: its time counts from here */
-	pid_t pid;                           /* W, before SLOT_READY */
+	pid_t tid;                           /* W, before SLOT_READY */
 	char call[24];                       /* W, before SLOT_FAILED */
 	int call_errno;                      /* W, before SLOT_FAILED */
 	/* When another member of its group handed something to it last: for wake latencies. */
 	_Alignas(64) _Atomic uint64_t handed_ns; /* the partner W */
-	/* Published at most once a millisecond. seq is odd while `numbers` is being written; a reader that
-	 * sees it change reads again. */
-	_Alignas(64) _Atomic uint32_t seq;
-	_Atomic uint64_t iterations; /* W: for samples */
-	struct slot_numbers numbers; /* W */
-	/* W; entries below n_trespasses and n_parts are final. */
-	_Atomic uint32_t n_trespasses, n_parts;
+	/* Published at most once a millisecond: version v is numbers[v % 2], so that the last one is whole
+	 * even if the worker is stopped, or killed, while it writes the next. A reader that sees seq change
+	 * reads again. */
+	_Alignas(64) _Atomic uint32_t seq; /* W */
+	_Atomic uint64_t iterations;       /* W: for samples */
+	struct slot_numbers numbers[2];    /* W */
+	uint64_t numa_pages[SLOT_NODES];   /* W, before SLOT_REPORTED */
+	bool has_pages;                    /* W, before SLOT_REPORTED */
+	/* W; entries below n_trespasses, n_migrated and n_parts are final. */
+	_Atomic uint32_t n_trespasses, n_migrated, n_parts;
 	struct work_trespass trespasses[WORK_TRESPASSES];
+	struct work_migration migrated[WORK_MIGRATIONS];
+	struct dist dists[DISTS]; /* W */
+	struct dist_log log;      /* W: buckets of the parts' distributions */
 	struct work_part parts[SLOT_PARTS];
 };
 
@@ -69,6 +79,9 @@ struct work_shared {
 	struct shared_set sets[WORK_SETS];
 };
 extern struct work_shared *work_shared;
+
+/* The last published version, whole. False: it is being written faster than it can be read. */
+bool slot_read(const struct work_slot *slot, struct slot_numbers *ret_numbers);
 
 long slot_futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t deadline_ns);
 void slot_futex_wake(_Atomic uint32_t *word);

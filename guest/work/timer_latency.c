@@ -25,6 +25,6 @@ void worker_run_timer_latency(struct worker *worker)
 			return;
 		}
 		worker_blocked_until(worker, due_ns);
-		worker_woken(worker, due_ns, now_ns);
+		worker_timed(worker, due_ns, now_ns);
 	} while (!worker_stopping(worker));
 }

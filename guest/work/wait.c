@@ -11,7 +11,8 @@
  * waited on is the partner's to change, and the partner may be gone or frozen. */
 #define LOOK_NS UINT64_C(100000000)
 
-static struct worker *stopped; /* whose pipes the stop signal opens */
+/* Whose pipes the stop signal opens. Workers of a thread group are threads. */
+static _Thread_local struct worker *stopped;
 
 /* From here on no read or write on its pipes blocks: the one in progress ends with EINTR, and one that the
  * worker is about to make finds the descriptor non-blocking. Both ends' open files are this process's alone.
@@ -88,7 +89,7 @@ bool worker_rest(struct worker *worker, uint64_t due_ns)
 	}
 	/* What it waited beyond the time it asked for is the scheduler's. */
 	worker_blocked_until(worker, due_ns);
-	worker_woken(worker, due_ns, now_ns);
+	worker_timed(worker, due_ns, now_ns);
 	return true;
 }
 

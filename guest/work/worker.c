@@ -3,6 +3,7 @@
 #include "guest/work/worker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <string.h>
@@ -36,45 +37,9 @@ uint64_t worker_now_ns(void)
 	return read_clock(CLOCK_MONOTONIC);
 }
 
-/* Ends the current phase's part: what is counted since part_begin belongs to it. */
-static void part_close(struct worker *worker, uint64_t now_ns)
+uint64_t worker_cpu_ns(void)
 {
-	struct work_slot *slot = worker->slot;
-	struct work_part *part = &worker->part;
-	const struct slot_numbers *now = &worker->numbers, *begin = &worker->part_begin;
-	part->units = now->units - begin->units;
-	part->iterations = now->iterations - begin->iterations;
-	part->cpu_ns = now->cpu_ns - begin->cpu_ns;
-	part->migrations = now->migrations - begin->migrations;
-	part->wall_ns = now_ns - worker->part_begin_ns;
-	part->max_gap_ns = worker->part_max_gap_ns;
-	uint32_t n = atomic_load_explicit(&slot->n_parts, memory_order_relaxed);
-	if (n < SLOT_PARTS) {
-		slot->parts[n] = *part;
-		atomic_store_explicit(&slot->n_parts, n + 1, memory_order_release);
-	}
-}
-
-static void part_open(struct worker *worker, uint32_t phase, uint64_t now_ns)
-{
-	worker->part = (struct work_part){.phase = phase};
-	worker->part_begin = worker->numbers;
-	worker->part_begin_ns = now_ns;
-	worker->part_max_gap_ns = 0;
-}
-
-static void publish(struct worker *worker, uint64_t now_ns)
-{
-	struct work_slot *slot = worker->slot;
-	worker->numbers.cpu_ns = read_clock(CLOCK_THREAD_CPUTIME_ID);
-	worker->numbers.wall_ns = now_ns - worker->start_ns;
-	uint32_t seq = atomic_load_explicit(&slot->seq, memory_order_relaxed);
-	atomic_store_explicit(&slot->seq, seq + 1, memory_order_relaxed);
-	atomic_thread_fence(memory_order_release); /* odd before the numbers; pairs with read_numbers() */
-	slot->numbers = worker->numbers;
-	atomic_store_explicit(&slot->seq, seq + 2, memory_order_release);
-	atomic_store_explicit(&slot->iterations, worker->numbers.iterations, memory_order_relaxed);
-	worker->published_ns = now_ns;
+	return read_clock(CLOCK_THREAD_CPUTIME_ID);
 }
 
 static void note_trespass(struct worker *worker, const struct shared_set *set, uint32_t cpu, uint64_t now_ns)
@@ -118,40 +83,59 @@ static uint32_t look_at_cpu(struct worker *worker, uint64_t now_ns)
 	return cpu;
 }
 
+static void note_migration(struct worker *worker, uint32_t cpu, uint64_t now_ns)
+{
+	struct work_slot *slot = worker->slot;
+	uint32_t n = atomic_load_explicit(&slot->n_migrated, memory_order_relaxed);
+	if (n < WORK_MIGRATIONS) {
+		slot->migrated[n] = (struct work_migration){
+			.from = worker->last_cpu, .to = cpu, .phase = worker->part.phase, .at_ns = now_ns};
+		atomic_store_explicit(&slot->n_migrated, n + 1, memory_order_release);
+	}
+	worker->numbers.migrations++;
+	worker->last_cpu = cpu;
+}
+
+static struct work_gap note_gap(struct worker *worker, uint32_t cpu, uint64_t now_ns)
+{
+	struct work_gap gap = {.at_ns = now_ns, .cpu = cpu};
+	gap.ns = now_ns > worker->last_ns ? now_ns - worker->last_ns : 0;
+	if (gap.ns > worker->part.gap.ns)
+		worker->part.gap = gap;
+	/* The longest of all is at least the phase's longest. */
+	if (gap.ns > worker->numbers.gap.ns)
+		worker->numbers.gap = gap;
+	worker->last_ns = now_ns;
+	return gap;
+}
+
+/* Another phase has begun since the last checkpoint, which `across` ago. Phases that passed without a single
+ * checkpoint were spent in that gap, and so were the end of the last one and the beginning of the new one. */
+static void change_phase(struct worker *worker, uint32_t phase, const struct work_gap *across)
+{
+	for (uint32_t p = worker->part.phase; p != phase;) {
+		worker_part_close(worker, across->at_ns);
+		/* Phases only go up within a scenario; an ad-hoc worker outlives scenarios. */
+		p = p < phase ? p + 1 : phase;
+		worker_part_open(worker, p, across->at_ns);
+		worker->part.gap = *across;
+	}
+}
+
 void worker_checkpoint(struct worker *worker)
 {
 	uint64_t now_ns = worker_now_ns();
-	struct slot_numbers *numbers = &worker->numbers;
 	uint32_t cpu = look_at_cpu(worker, now_ns);
-	uint64_t gap_ns = now_ns > worker->last_ns ? now_ns - worker->last_ns : 0;
-	if (gap_ns > numbers->max_gap_ns) {
-		numbers->max_gap_ns = gap_ns;
-		numbers->max_gap_at_ns = now_ns;
-		numbers->max_gap_cpu = cpu;
-	}
-	if (gap_ns > worker->part_max_gap_ns)
-		worker->part_max_gap_ns = gap_ns;
-	worker->last_ns = now_ns;
-	if (cpu != worker->last_cpu) {
-		numbers->migrations++;
-		worker->last_cpu = cpu;
-	}
-	numbers->cpus_used[cpu / 64] |= UINT64_C(1) << (cpu % 64);
+	struct work_gap gap = note_gap(worker, cpu, now_ns);
+	if (cpu != worker->last_cpu)
+		note_migration(worker, cpu, now_ns);
+	worker->numbers.cpus_used[cpu / 64] |= UINT64_C(1) << (cpu % 64);
+	worker->part.cpus_used.bits[cpu / 64] |= UINT64_C(1) << (cpu % 64);
 	uint32_t phase = atomic_load_explicit(&work_shared->phase, memory_order_acquire);
-	if (phase != worker->part.phase) {
-		publish(worker, now_ns);
-		part_close(worker, now_ns);
-		/* Phases that passed without a single checkpoint were spent in this gap. */
-		for (uint32_t p = worker->part.phase + 1; p < phase; p++) {
-			part_open(worker, p, now_ns);
-			worker->part_max_gap_ns = gap_ns;
-			part_close(worker, now_ns);
-		}
-		part_open(worker, phase, now_ns);
-		worker->part_max_gap_ns = gap_ns;
-	} else if (now_ns - worker->published_ns >= WORKER_PUBLISH_NS) {
-		publish(worker, now_ns);
-	}
+	if (phase != worker->part.phase)
+		change_phase(worker, phase, &gap);
+	else if (now_ns - worker->published_ns >= WORKER_PUBLISH_NS)
+		worker_publish(worker, now_ns);
 }
 
 void worker_burst(struct worker *worker, uint32_t units)
@@ -172,12 +156,42 @@ void worker_did(struct worker *worker, uint32_t units)
 	worker_checkpoint(worker);
 }
 
-void *worker_map(struct worker *worker, uint64_t bytes)
+void *worker_map_for_now(struct worker *worker, uint64_t bytes, bool shared)
 {
-	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		(shared ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS, -1, 0);
 	if (at == MAP_FAILED)
 		worker_fail(worker, "mmap");
 	return at;
+}
+
+void *worker_map(struct worker *worker, uint64_t bytes)
+{
+	void *at = worker_map_for_now(worker, bytes, false);
+	if (worker->n_maps < WORKER_MAPS) {
+		worker->maps[worker->n_maps].at = at;
+		worker->maps[worker->n_maps++].bytes = bytes;
+	}
+	return at;
+}
+
+int worker_scratch(struct worker *worker, uint64_t bytes)
+{
+	static const char *const places[] = {"/var/tmp", "/tmp", "/"};
+	static const char filling[16384];
+	int fd = -1;
+	for (unsigned i = 0; i < ARRAY_SIZE(places) && fd < 0; i++)
+		fd = open(places[i], O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (fd < 0)
+		worker_fail(worker, "open(O_TMPFILE)");
+	for (uint64_t at = 0; at < bytes && !worker_stopping(worker);) {
+		ssize_t n = write(fd, filling, MIN_OF(sizeof(filling), bytes - at));
+		if (n < 0 && errno != EINTR)
+			worker_fail(worker, "write");
+		at += n > 0 ? (uint64_t)n : 0;
+		worker_checkpoint(worker);
+	}
+	return fd;
 }
 
 void worker_units(struct worker *worker, uint64_t units)
@@ -208,13 +222,34 @@ void worker_blocked_until(struct worker *worker, uint64_t runnable_ns)
 		worker->last_ns = runnable_ns;
 }
 
-void worker_woken(struct worker *worker, uint64_t due_ns, uint64_t now_ns)
+static void note_latency(struct worker *worker, enum dist_kind kind, uint64_t due_ns, uint64_t now_ns)
 {
 	uint64_t latency_ns = now_ns > due_ns ? now_ns - due_ns : 0;
+	dist_add(&worker->slot->dists[kind], latency_ns);
 	worker->numbers.wakeups++;
 	worker->numbers.wake_sum_ns += latency_ns;
 	if (latency_ns > worker->numbers.wake_max_ns)
 		worker->numbers.wake_max_ns = latency_ns;
+}
+
+void worker_woken(struct worker *worker, uint64_t due_ns, uint64_t now_ns)
+{
+	note_latency(worker, DIST_WAKE, due_ns, now_ns);
+}
+
+void worker_timed(struct worker *worker, uint64_t due_ns, uint64_t now_ns)
+{
+	note_latency(worker, DIST_TIMER, due_ns, now_ns);
+}
+
+void worker_cost(struct worker *worker, uint64_t ns)
+{
+	dist_add(&worker->slot->dists[DIST_COST], ns);
+}
+
+void worker_served(struct worker *worker, uint64_t ns)
+{
+	dist_add(&worker->slot->dists[DIST_REQUEST], ns);
 }
 
 static void (*const runs[WORK_TYPES])(struct worker *worker) = {
@@ -223,11 +258,43 @@ static void (*const runs[WORK_TYPES])(struct worker *worker) = {
 #undef X
 };
 
+/* Where the pages of its own memory are: move_pages(2) without nodes moves nothing and says. */
+static void count_pages(struct worker *worker)
+{
+	enum { CHUNK = 256 };
+	struct work_slot *slot = worker->slot;
+	void *pages[CHUNK];
+	int nodes[CHUNK];
+	uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
+	for (unsigned m = 0; m < worker->n_maps; m++) {
+		uint64_t count = (worker->maps[m].bytes + page_bytes - 1) / page_bytes;
+		for (uint64_t at = 0; at < count;) {
+			unsigned n = (unsigned)MIN_OF(count - at, CHUNK);
+			for (unsigned i = 0; i < n; i++)
+				pages[i] = (char *)worker->maps[m].at + (at + i) * page_bytes;
+			if (syscall(SYS_move_pages, 0, (unsigned long)n, pages, NULL, nodes, 0) < 0)
+				return; /* a kernel without NUMA or migration has nothing to say */
+			/* Negative: never touched. */
+			for (unsigned i = 0; i < n; i++)
+				if (nodes[i] >= 0 && nodes[i] < SLOT_NODES)
+					slot->numa_pages[nodes[i]]++;
+			at += n;
+		}
+		slot->has_pages = true;
+	}
+}
+
 static void finish(struct worker *worker)
 {
 	worker_checkpoint(worker);
-	publish(worker, worker_now_ns());
-	part_close(worker, worker_now_ns());
+	worker_part_close(worker, worker_now_ns());
+	count_pages(worker);
+}
+
+static void end_as(struct worker *worker, enum slot_state state)
+{
+	atomic_store_explicit(&worker->slot->state, state, memory_order_release);
+	slot_futex_wake(&worker->slot->state);
 }
 
 void worker_fail(struct worker *worker, const char *call)
@@ -236,8 +303,10 @@ void worker_fail(struct worker *worker, const char *call)
 	slot->call_errno = errno;
 	strncpy(slot->call, call, sizeof(slot->call) - 1);
 	finish(worker);
-	atomic_store_explicit(&slot->state, SLOT_FAILED, memory_order_release);
-	_exit(1);
+	end_as(worker, SLOT_FAILED);
+	/* This thread alone: others of its group go on. */
+	for (;;)
+		syscall(SYS_exit, 1);
 }
 
 void worker_work(struct worker *worker)
@@ -247,8 +316,8 @@ void worker_work(struct worker *worker)
 	worker->start_ns = worker->last_ns = worker->published_ns = now_ns;
 	int cpu = sched_getcpu();
 	worker->last_cpu = cpu < 0 ? 0 : (uint32_t)cpu;
-	part_open(worker, atomic_load_explicit(&work_shared->phase, memory_order_acquire), now_ns);
+	worker_part_open(worker, atomic_load_explicit(&work_shared->phase, memory_order_acquire), now_ns);
 	runs[worker->params->type](worker);
 	finish(worker);
-	atomic_store_explicit(&worker->slot->state, SLOT_REPORTED, memory_order_release);
+	end_as(worker, SLOT_REPORTED);
 }

@@ -55,9 +55,17 @@ bool check_cpus(
 	struct check *check, const Schedrig__V1__CpusetSpec *spec, const char *field, struct cpuset *ret_set);
 bool check_list_text(struct check *check, const char *text, const char *field, struct cpuset *ret_set);
 
-/* validate_work.c. pool: CPUs of the cgroup, NULL: unknown. in_runner: the runner cgroup's rules. */
+/* validate_work.c */
+struct work_place {
+	bool narrowed, swappable;                   /* CPUs are fewer than all; the type may be overridden */
+	bool in_runner;                             /* the runner cgroup's rules */
+	const struct cpuset *mems;                  /* cpuset_mems, or NULL */
+	const Schedrig__V1__Uint32Value *numa_node; /* the definition's default, or NULL */
+};
+/* pool: CPUs of the cgroup, NULL: unknown. */
 void check_work(struct check *check, const Schedrig__V1__WorkSpec *work, const struct cpuset *pool,
-	bool narrowed, bool swappable, bool in_runner);
+	const struct work_place *place);
+void check_thread_groups(struct check *check, const Schedrig__V1__CgroupDef *def);
 /* False after a mistake; *ret_params is set otherwise. type NULL: the default. */
 bool check_work_type(struct check *check, const Schedrig__V1__WorkType *type, const char *field,
 	struct work_params *ret_params);

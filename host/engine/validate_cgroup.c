@@ -180,11 +180,22 @@ static void check_inhabitants(struct check *check, const Schedrig__V1__CgroupDef
 		check_bad(check, ERR_INVALID_ARGUMENT, "empty",
 			"`empty: true` means no workers, but `work` has some");
 	Schedrig__V1__WorkSpec none = SCHEDRIG__V1__WORK_SPEC__INIT;
+	struct cpuset mems;
+	struct err ignored = ERR_INIT; /* said already, where it stands */
+	const struct work_place place = {
+		.narrowed = narrowed,
+		.swappable = def->swappable,
+		.mems = def->cpuset_mems && cpuset_parse(def->cpuset_mems->list, &mems, &ignored) == 0 ? &mems
+												       : NULL,
+		.numa_node = def->numa_node,
+	};
+	if (!check->names_only)
+		check_thread_groups(check, def);
 	if (!def->n_work && !def->empty)
-		check_work(check, &none, pool, narrowed, def->swappable, false);
+		check_work(check, &none, pool, &place);
 	for (size_t i = 0; i < def->n_work; i++) {
 		size_t at = check_enter(check, "work[%zu]", i);
-		check_work(check, def->work[i], pool, narrowed, def->swappable, false);
+		check_work(check, def->work[i], pool, &place);
 		check_leave(check, at);
 	}
 	for (size_t i = 0; i < def->n_payloads; i++) {

@@ -144,7 +144,11 @@ static void check_spawn(struct check *check, const Schedrig__V1__Op *op, enum na
 			check, ERR_INVALID_ARGUMENT, NULL, "no placement is given: cgroup or runner_cgroup");
 	}
 	size_t at = check_enter(check, "work");
-	check_work(check, work, known ? &pool : NULL, narrowed, false, in_runner);
+	const struct work_place place = {.narrowed = narrowed, .in_runner = in_runner};
+	if (*work->thread_group && !check->names_only)
+		check_bad(check, ERR_INVALID_ARGUMENT, "thread_group",
+			"thread groups are made in a cgroup's definition: spawn starts workers of their own");
+	check_work(check, work, known ? &pool : NULL, &place);
 	check_leave(check, at);
 }
 

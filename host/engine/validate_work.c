@@ -164,9 +164,178 @@ static void check_group(struct check *check, const struct work_params *params, u
 			work_type_name(params->type), (unsigned long long)size, (unsigned long long)n);
 }
 
-void check_work(struct check *check, const Schedrig__V1__WorkSpec *work, const struct cpuset *pool,
-	bool narrowed, bool swappable, bool in_runner)
+/* Nodes that policies of this kind need; NULL: none. */
+static const Schedrig__V1__CpuSet *mem_nodes(const Schedrig__V1__MemPolicy *policy)
 {
+	switch (policy->form_case) {
+	case SCHEDRIG__V1__MEM_POLICY__FORM_BIND:
+		return policy->bind;
+	case SCHEDRIG__V1__MEM_POLICY__FORM_PREFERRED:
+		return policy->preferred;
+	case SCHEDRIG__V1__MEM_POLICY__FORM_PREFERRED_MANY:
+		return policy->preferred_many;
+	case SCHEDRIG__V1__MEM_POLICY__FORM_INTERLEAVE:
+		return policy->interleave;
+	case SCHEDRIG__V1__MEM_POLICY__FORM_WEIGHTED_INTERLEAVE:
+		return policy->weighted_interleave;
+	default:
+		return NULL;
+	}
+}
+
+/* Where the workers may have memory: the nodes of their CPUs, and cpuset_mems. */
+static void check_mem_cover(
+	struct check *check, const struct cpuset *nodes, const struct cpuset *pool, const struct cpuset *mems)
+{
+	struct cpuset cover = mems ? *mems : CPUSET_EMPTY, outside = CPUSET_EMPTY;
+	cpuset_for_each (cpu, pool)
+		cpuset_add(&cover, check->layout->cpu[cpu].node);
+	cpuset_for_each (node, nodes)
+		if (!cpuset_has(&cover, (unsigned)node))
+			cpuset_add(&outside, (unsigned)node);
+	char text[2][128];
+	if (!cpuset_is_empty(&outside))
+		check_bad(check, ERR_INVALID_ARGUMENT, "mem_policy",
+			"node %s is none of those that the cgroup's CPUs and cpuset_mems cover (%s): add it "
+			"to "
+			"cpuset_mems, or use CPUs of it",
+			cpuset_format(&outside, text[0], sizeof(text[0])),
+			cpuset_format(&cover, text[1], sizeof(text[1])));
+}
+
+static void check_mem_policy(struct check *check, const Schedrig__V1__MemPolicy *policy,
+	const struct cpuset *pool, const struct cpuset *mems)
+{
+	const Schedrig__V1__CpuSet *list = mem_nodes(policy);
+	struct cpuset nodes;
+	if (policy->form_case == SCHEDRIG__V1__MEM_POLICY__FORM__NOT_SET) {
+		check_bad(check, ERR_INVALID_ARGUMENT, "mem_policy",
+			"no memory policy is given: one of default, bind, preferred, preferred_many, "
+			"interleave, "
+			"weighted_interleave, local");
+		return;
+	}
+	if (policy->static_nodes && policy->relative_nodes)
+		check_bad(check, ERR_INVALID_ARGUMENT, "mem_policy.relative_nodes",
+			"static_nodes and relative_nodes exclude each other");
+	if (policy->numa_balancing && policy->form_case != SCHEDRIG__V1__MEM_POLICY__FORM_BIND)
+		check_bad(check, ERR_INVALID_ARGUMENT, "mem_policy.numa_balancing",
+			"numa_balancing goes with bind only");
+	if (!list) {
+		if (policy->static_nodes || policy->relative_nodes)
+			check_bad(check, ERR_INVALID_ARGUMENT, "mem_policy",
+				"static_nodes and relative_nodes say something about nodes, and this policy "
+				"has none");
+		return;
+	}
+	if (!check_list_text(check, list->list, "mem_policy", &nodes))
+		return;
+	if (cpuset_is_empty(&nodes)) {
+		check_bad(check, ERR_INVALID_ARGUMENT, "mem_policy", "the set of nodes is empty");
+		return;
+	}
+	if (policy->form_case == SCHEDRIG__V1__MEM_POLICY__FORM_PREFERRED && cpuset_count(&nodes) > 1)
+		check_bad(check, ERR_INVALID_ARGUMENT, "mem_policy.preferred",
+			"one node is preferred: for more there is preferred_many");
+	/* Relative ones are positions: any number means some node. */
+	if (!check->layout || policy->relative_nodes)
+		return;
+	struct cpuset machine = cpuset_first_n(check->layout->n_nodes);
+	if (!cpuset_is_subset(&nodes, &machine))
+		check_bad(check, ERR_INVALID_ARGUMENT, "mem_policy",
+			"nodes %.60s are not all in this machine's 0-%u", list->list,
+			check->layout->n_nodes - 1);
+	else if (!policy->static_nodes && pool)
+		check_mem_cover(check, &nodes, pool, mems);
+}
+
+static void check_custom(struct check *check, const struct work_params *params)
+{
+	const Schedrig__V1__Scenario *scenario = check->scenario;
+	bool found = !scenario; /* ad hoc: the agent knows */
+	for (size_t i = 0; scenario && i < scenario->n_payloads; i++)
+		found |= strcmp(scenario->payloads[i]->name, params->name) == 0;
+	if (!found)
+		check_bad(check, ERR_NOT_FOUND, "work_type.program",
+			"the scenario defines no payload '%.80s'", params->name);
+	if (params->n_args > LIMIT_ARGS)
+		check_bad(check, ERR_LIMIT_EXCEEDED, "work_type.args", "at most %u arguments", LIMIT_ARGS);
+}
+
+/* What types want of their place. */
+static void check_type_place(struct check *check, const struct work_params *params,
+	const Schedrig__V1__WorkSpec *work, const struct cpuset *pool, bool in_runner)
+{
+	bool below =
+		params->type == WORK_CGROUP_CHURN ||
+		(params->type == WORK_CGROUP_ATTACH_STORM && !params->cgroup_attach_storm.has_destination);
+	if (below && in_runner)
+		check_bad(check, ERR_INVALID_ARGUMENT, "work_type",
+			"%s works below its cgroup: it cannot be in the runner cgroup",
+			work_type_name(params->type));
+	if (params->type == WORK_CUSTOM)
+		check_custom(check, params);
+	if (params->type == WORK_CUSTOM && *work->thread_group)
+		check_bad(check, ERR_INVALID_ARGUMENT, "thread_group",
+			"a program of its own cannot be a thread of a group");
+	if (params->type == WORK_SMT_SIBLING_SPIN && pool && check->layout && !work->affinity &&
+		!has_smt_pair(check->layout, pool))
+		check_bad(check, ERR_INVALID_ARGUMENT, "work_type",
+			"smt_sibling_spin: no core has two threads among the workers' CPUs");
+	if (params->type != WORK_NUMA_MIGRATION_CHURN || !pool || !check->layout)
+		return;
+	struct cpuset nodes = CPUSET_EMPTY;
+	cpuset_for_each (cpu, pool)
+		cpuset_add(&nodes, check->layout->cpu[cpu].node);
+	if (cpuset_count(&nodes) < 2)
+		check_bad(check, ERR_INVALID_ARGUMENT, "work_type",
+			"numa_migration_churn hops between NUMA nodes, and the workers' CPUs are all on one");
+}
+
+static void check_numa_node(
+	struct check *check, const Schedrig__V1__Uint32Value *node, const struct cpuset *pool)
+{
+	if (!node || !check->layout || !pool)
+		return;
+	struct cpuset cpus = cpu_layout_node(check->layout, node->value);
+	cpus = cpuset_and(&cpus, pool);
+	if (cpuset_is_empty(&cpus))
+		check_bad(check, ERR_INVALID_ARGUMENT, "numa_node",
+			"NUMA node %u has none of the workers' CPUs", node->value);
+}
+
+void check_thread_groups(struct check *check, const Schedrig__V1__CgroupDef *def)
+{
+	for (size_t i = 0; i < def->n_work; i++) {
+		const Schedrig__V1__WorkSpec *a = def->work[i];
+		size_t at = check_enter(check, "work[%zu]", i);
+		if (strlen(a->thread_group) > LIMIT_COMM_BYTES)
+			check_bad(check, ERR_INVALID_ARGUMENT, "thread_group",
+				"'%.40s' is longer than the %u bytes that the kernel keeps", a->thread_group,
+				LIMIT_COMM_BYTES);
+		for (size_t k = 0; k < i && *a->thread_group; k++) {
+			const Schedrig__V1__WorkSpec *b = def->work[k];
+			if (strcmp(a->thread_group, b->thread_group) != 0)
+				continue;
+			/* What is left out is the definition's, for both. */
+			bool same_uid =
+				a->uid && b->uid ? a->uid->value == b->uid->value : !a->uid == !b->uid;
+			bool same_gid =
+				a->gid && b->gid ? a->gid->value == b->gid->value : !a->gid == !b->gid;
+			if (!same_uid || !same_gid)
+				check_bad(check, ERR_INVALID_ARGUMENT, same_uid ? "gid" : "uid",
+					"thread group '%s' is one process: work[%zu] has another %s",
+					a->thread_group, k, same_uid ? "gid" : "uid");
+			break;
+		}
+		check_leave(check, at);
+	}
+}
+
+void check_work(struct check *check, const Schedrig__V1__WorkSpec *work, const struct cpuset *pool,
+	const struct work_place *place)
+{
+	bool narrowed = place->narrowed, swappable = place->swappable, in_runner = place->in_runner;
 	if (check->names_only)
 		return;
 	const Schedrig__V1__WorkType *type = work->work_type,
@@ -179,7 +348,12 @@ void check_work(struct check *check, const Schedrig__V1__WorkSpec *work, const s
 	uint64_t n = check_count(check, work, pool, in_runner);
 	if (n && known)
 		check_group(check, &params, n);
+	if (known)
+		check_type_place(check, &params, work, pool, in_runner);
 	check_comm_and_nice(check, work->comm, work->nice);
+	if (work->mem_policy)
+		check_mem_policy(check, work->mem_policy, pool, place->mems);
+	check_numa_node(check, work->numa_node ? work->numa_node : place->numa_node, pool);
 	if (work->uptime)
 		check_bad(check, ERR_UNSUPPORTED, "uptime", "uptime is not in this version");
 	const Schedrig__V1__AffinityIntent *affinity = work->affinity;
@@ -187,6 +361,7 @@ void check_work(struct check *check, const Schedrig__V1__WorkSpec *work, const s
 		check_affinity(check, affinity, pool);
 	narrowed |= affinity && affinity->form_case != SCHEDRIG__V1__AFFINITY_INTENT__FORM_INHERIT &&
 		    affinity->form_case != SCHEDRIG__V1__AFFINITY_INTENT__FORM_CROSS_CGROUP;
+	narrowed |= work->numa_node || place->numa_node;
 	const Schedrig__V1__SchedPolicy *policy = work->policy;
 	if (!policy)
 		return;

@@ -25,6 +25,12 @@ static void *reap(void *arg)
 
 void crew_start(struct crew *crew, const struct work_params *params, unsigned count)
 {
+	const struct work_spec spec = {.params = *params, .other_fd = -1};
+	crew_start_spec(crew, &spec, count, -1);
+}
+
+void crew_start_spec(struct crew *crew, const struct work_spec *spec, unsigned count, int cgroup_fd)
+{
 	static sigset_t set;
 	static pthread_t reaper;
 	struct err err = ERR_INIT;
@@ -40,9 +46,8 @@ void crew_start(struct crew *crew, const struct work_params *params, unsigned co
 	*crew = (struct crew){.count = count};
 	for (unsigned k = 0; k < count; k++)
 		list[k] = &crew->works[k];
-	cr_assert_eq(work_params_check(params, &err), 0, "%s", err.message);
-	struct work_spec spec = {.params = *params};
-	int r = work_start(list, count, &spec, -1, 0, clock_now_ns() + 10 * NS_PER_S, NULL, &err);
+	cr_assert_eq(work_params_check(&spec->params, &err), 0, "%s", err.message);
+	int r = work_start(list, count, spec, cgroup_fd, 0, clock_now_ns() + 10 * NS_PER_S, NULL, &err);
 	cr_assert_eq(r, 0, "%s", err.message);
 }
 
@@ -52,11 +57,11 @@ void crew_stop(struct crew *crew)
 	for (unsigned k = 0; k < crew->count; k++)
 		work_ask_stop(&crew->works[k]);
 	for (unsigned k = 0; k < crew->count; k++) {
-		struct child *child = &crew->works[k].child;
+		struct child *child = work_child(&crew->works[k]);
 		if (child_wait(child, asked_ns + 5 * NS_PER_S, NULL) == CHILD_EXITED)
 			continue;
 		child_kill(child, SIGKILL);
-		child_wait(child, CLOCK_NEVER_NS, NULL);
+		cr_assert_eq(child_wait(child, asked_ns + 60 * NS_PER_S, NULL), CHILD_EXITED);
 	}
 	crew->stop_ns = clock_now_ns() - asked_ns;
 	for (unsigned k = 0; k < crew->count; k++)
@@ -86,7 +91,15 @@ void crew_hold(struct crew *crew, uint64_t rounds)
 
 void crew_run(struct crew *crew, const struct work_params *params, unsigned count, uint64_t rounds)
 {
-	crew_start(crew, params, count);
+	const struct work_spec spec = {.params = *params, .other_fd = -1};
+	crew_run_spec(crew, &spec, count, -1, rounds);
+}
+
+void crew_run_spec(
+	struct crew *crew, const struct work_spec *spec, unsigned count, int cgroup_fd, uint64_t rounds)
+{
+	const struct work_params *params = &spec->params;
+	crew_start_spec(crew, spec, count, cgroup_fd);
 	crew_hold(crew, rounds);
 	crew_stop(crew);
 	for (unsigned k = 0; k < count; k++) {
@@ -104,7 +117,7 @@ uint64_t crew_status(const struct crew *crew, unsigned k, const char *key)
 	char path[64], line[256];
 	uint64_t value = 0;
 	bool found = false;
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)crew->works[k].child.pid);
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)work_tid(&crew->works[k]));
 	FILE *file = fopen(path, "r");
 	cr_assert_not_null(file);
 	while (fgets(line, sizeof(line), file))

@@ -17,6 +17,8 @@ struct crew {
 
 /* Any failure fails the test. */
 void crew_start(struct crew *crew, const struct work_params *params, unsigned count);
+/* The same, of a whole description; cgroup_fd as in work_start(). */
+void crew_start_spec(struct crew *crew, const struct work_spec *spec, unsigned count, int cgroup_fd);
 /* Asks all to stop, waits for them, reads their reports. */
 void crew_stop(struct crew *crew);
 void crew_release(struct crew *crew);
@@ -24,6 +26,9 @@ void crew_release(struct crew *crew);
 void crew_hold(struct crew *crew, uint64_t rounds);
 /* start, hold, stop; every worker must have stopped by itself with units to show. */
 void crew_run(struct crew *crew, const struct work_params *params, unsigned count, uint64_t rounds);
+/* The same, of a whole description. */
+void crew_run_spec(
+	struct crew *crew, const struct work_spec *spec, unsigned count, int cgroup_fd, uint64_t rounds);
 /* A number of /proc/PID/status ("voluntary_ctxt_switches:"). */
 uint64_t crew_status(const struct crew *crew, unsigned k, const char *key);
 /* Not every machine that builds this allows realtime policies. */
