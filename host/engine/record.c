@@ -9,13 +9,33 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 
+/* A line for one of the files, newline included. */
+struct line {
+	struct line *next;
+	int fd;
+	size_t length;
+	char text[];
+};
+
 struct record {
 	char *directory;
-	int events_fd, log_fd;
+	int events_fd, log_fd; /* written by the writer only */
 	atomic_bool complained;
+	pthread_t writer;
+	bool started;
+	pthread_mutex_t lock;
+	pthread_cond_t queued_more, written_more;
+	/* [lock] */
+	struct line *first, **end;
+	size_t queued_bytes;
+	uint64_t queued, written; /* lines so far */
+	uint64_t lost;            /* events since the last one that fitted */
+	bool closing;
 };
 
 static void complain(struct record *record, int errnum)
@@ -60,6 +80,59 @@ static int open_append(const char *directory, const char *name, struct err *err)
 	return fd;
 }
 
+/* ---- the writer */
+
+static void write_line(struct record *record, struct line *line)
+{
+	int r = fd_write_all(line->fd, line->text, line->length);
+	if (r < 0)
+		complain(record, -r);
+	free(line);
+}
+
+static void *write_lines(void *arg)
+{
+	struct record *record = arg;
+	pthread_mutex_lock(&record->lock);
+	for (;;) {
+		while (!record->first && !record->closing)
+			pthread_cond_wait(&record->queued_more, &record->lock);
+		struct line *line = record->first;
+		if (!line)
+			break;
+		record->first = line->next;
+		if (!record->first)
+			record->end = &record->first;
+		size_t length = line->length;
+		pthread_mutex_unlock(&record->lock);
+		write_line(record, line);
+		pthread_mutex_lock(&record->lock);
+		record->queued_bytes -= length;
+		record->written++;
+		pthread_cond_broadcast(&record->written_more);
+	}
+	pthread_mutex_unlock(&record->lock);
+	return NULL;
+}
+
+/* Signals are for other threads. */
+static int start_writer(struct record *record, struct err *err)
+{
+	pthread_attr_t attr;
+	sigset_t mask;
+	sigfillset(&mask);
+	pthread_attr_init(&attr);
+	pthread_attr_setsigmask_np(&attr, &mask);
+	int rc = pthread_create(&record->writer, &attr, write_lines, record);
+	pthread_attr_destroy(&attr);
+	if (rc)
+		return err_set_os(err, ERR_HOST, rc, "cannot write to the run directory");
+	record->started = true;
+	return 0;
+}
+
+/* ---- the directory */
+
 struct record *record_open(const char *directory, struct err *err)
 {
 	if (fd_mkdir_p(directory, 0755, err) < 0)
@@ -70,12 +143,16 @@ struct record *record_open(const char *directory, struct err *err)
 		err_set_os(err, ERR_HOST, ENOMEM, "cannot open the run directory");
 		return NULL;
 	}
+	pthread_mutex_init(&record->lock, NULL);
+	pthread_cond_init(&record->queued_more, NULL);
+	pthread_cond_init(&record->written_more, NULL);
+	record->end = &record->first;
 	remove_temporaries(directory);
 	record->log_fd = -1;
 	record->events_fd = open_append(directory, "events.jsonl", err);
 	if (record->events_fd >= 0)
 		record->log_fd = open_append(directory, "kernel.log", err);
-	if (record->log_fd < 0) {
+	if (record->log_fd < 0 || start_writer(record, err) < 0) {
 		record_close(record);
 		return NULL;
 	}
@@ -86,6 +163,16 @@ void record_close(struct record *record)
 {
 	if (!record)
 		return;
+	if (record->started) {
+		pthread_mutex_lock(&record->lock);
+		record->closing = true;
+		pthread_cond_signal(&record->queued_more);
+		pthread_mutex_unlock(&record->lock);
+		pthread_join(record->writer, NULL);
+	}
+	pthread_cond_destroy(&record->written_more);
+	pthread_cond_destroy(&record->queued_more);
+	pthread_mutex_destroy(&record->lock);
 	fd_close(&record->events_fd);
 	fd_close(&record->log_fd);
 	free(record->directory);
@@ -97,26 +184,50 @@ const char *record_directory(const struct record *record)
 	return record->directory;
 }
 
-static void append_line(struct record *record, int fd, char *line, size_t length)
+/* With the lock held. */
+static bool push(struct record *record, int fd, const char *text)
 {
-	line[length] = '\n';
-	int r = fd_write_all(fd, line, length + 1);
-	if (r < 0)
-		complain(record, -r);
+	size_t length = strlen(text);
+	if (length + 1 > RECORD_QUEUE_BYTES - record->queued_bytes)
+		return false;
+	struct line *line = malloc(sizeof(*line) + length + 1);
+	if (!line)
+		return false;
+	*line = (struct line){.fd = fd, .length = length + 1};
+	memcpy(line->text, text, length);
+	line->text[length] = '\n';
+	*record->end = line;
+	record->end = &line->next;
+	record->queued_bytes += length + 1;
+	record->queued++;
+	pthread_cond_signal(&record->queued_more);
+	return true;
+}
+
+/* Events that were lost before this one are told first. */
+static void push_event(struct record *record, const char *text)
+{
+	char gap[64];
+	SCOPE_LOCK(&record->lock);
+	snprintf(gap, sizeof(gap), "{\"gap\":{\"lost\":%llu}}", (unsigned long long)record->lost);
+	if (record->lost && push(record, record->events_fd, gap))
+		record->lost = 0;
+	if (record->lost || !push(record, record->events_fd, text))
+		record->lost++;
 }
 
 static void append_log(struct record *record, const Schedrig__V1__LogLine *log)
 {
-	char *line = NULL;
-	int length =
-		asprintf(&line, "[%5llu.%06llu] <%u> %s\n", (unsigned long long)(log->time_ns / 1000000000),
-			(unsigned long long)(log->time_ns / 1000 % 1000000), log->level, log->text);
-	if (length < 0) {
+	_cleanup_free_ char *line = NULL;
+	if (asprintf(&line, "[%5llu.%06llu] <%u> %s", (unsigned long long)(log->time_ns / 1000000000),
+		    (unsigned long long)(log->time_ns / 1000 % 1000000), log->level, log->text) < 0) {
+		line = NULL;
 		complain(record, ENOMEM);
 		return;
 	}
-	append_line(record, record->log_fd, line, (size_t)length - 1);
-	free(line);
+	SCOPE_LOCK(&record->lock);
+	if (!push(record, record->log_fd, line))
+		complain(record, ENOBUFS);
 }
 
 void record_event(struct record *record, const Schedrig__V1__Event *event)
@@ -124,8 +235,7 @@ void record_event(struct record *record, const Schedrig__V1__Event *event)
 	json_t *json = text_to_json(&event->base);
 	char *line = json ? json_dumps(json, JSON_COMPACT) : NULL;
 	if (line)
-		append_line(record, record->events_fd, line,
-			strlen(line)); /* the NUL's place takes the newline */
+		push_event(record, line);
 	else
 		complain(record, ENOMEM);
 	free(line);
@@ -136,6 +246,10 @@ void record_event(struct record *record, const Schedrig__V1__Event *event)
 
 void record_sync(struct record *record)
 {
+	pthread_mutex_lock(&record->lock);
+	for (uint64_t upto = record->queued; record->written < upto;)
+		pthread_cond_wait(&record->written_more, &record->lock);
+	pthread_mutex_unlock(&record->lock);
 	if (fdatasync(record->events_fd) < 0)
 		complain(record, errno);
 }

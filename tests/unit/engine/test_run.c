@@ -9,9 +9,11 @@
 #include "proto/pb.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <pthread.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 struct rig {
 	struct link_bench bench;
@@ -89,7 +91,7 @@ Test(run, order_of_a_run)
 	struct rig rig = {0};
 	rig_start(&rig);
 	Schedrig__V1__RunResult *result =
-		run(&rig, "name: order\nduration: 3s\n"
+		run(&rig, "name: order\nduration: 100ms\n"
 			  "backdrop: {cgroups: [{name: a}], ops: [{add_cgroup: b}]}\n"
 			  "steps:\n"
 			  "- {ops: [{freeze_cgroup: {cgroup: a}}, {unfreeze_cgroup: {cgroup: a}}], setup: "
@@ -637,6 +639,80 @@ Test(run, a_slow_disk_does_not_keep_the_loop_from_its_events)
 	cr_assert_eq(slow_emits, slow_syncs);
 	rig_stop(&rig);
 	char command[128];
+	snprintf(command, sizeof(command), "rm -r %s", rig.run_dir);
+	cr_assert_eq(system(command), 0);
+}
+
+/* ---- a disk that does not take anything for now: a pipe stands for events.jsonl */
+
+static void emit_text(struct engine *engine, const char *text)
+{
+	Schedrig__V1__Event event = SCHEDRIG__V1__EVENT__INIT;
+	Schedrig__V1__LogLine line = SCHEDRIG__V1__LOG_LINE__INIT;
+	line.text = (char *)text;
+	event.kind_case = SCHEDRIG__V1__EVENT__KIND_WARNING;
+	event.warning = &line;
+	engine_emit(engine, &event);
+}
+
+struct reading {
+	int fd;
+	uint64_t lines, lost, out_of_order, last;
+};
+
+static void *read_lines(void *arg)
+{
+	struct reading *r = arg;
+	FILE *file = fdopen(r->fd, "r");
+	char *text = NULL;
+	size_t size = 0;
+	while (getline(&text, &size, file) > 0) {
+		json_t *json = json_loads(text, 0, NULL);
+		json_t *gap = json_object_get(json, "gap");
+		uint64_t lost = (uint64_t)json_integer_value(json_object_get(gap, "lost"));
+		uint64_t seq =
+			gap ? r->last + lost : (uint64_t)json_integer_value(json_object_get(json, "seq"));
+		r->out_of_order += !gap && seq != r->last + 1;
+		r->lost += lost;
+		r->lines += !gap;
+		r->last = seq;
+		json_decref(json);
+	}
+	free(text);
+	fclose(file);
+	return NULL;
+}
+
+Test(record, nobody_waits_for_a_disk_that_does_not_take_anything)
+{
+	struct rig rig = {.run_dir = "/tmp/schedrig-run-XXXXXX"};
+	static char text[4001];
+	char path[128];
+	struct reading reading = {0};
+	pthread_t thread;
+	memset(text, 'x', sizeof(text) - 1);
+	cr_assert_not_null(mkdtemp(rig.run_dir));
+	snprintf(path, sizeof(path), "%s/events.jsonl", rig.run_dir);
+	cr_assert_eq(mkfifo(path, 0600), 0);
+	reading.fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	cr_assert_geq(reading.fd, 0);
+	rig_start(&rig);
+	/* More than the pipe and the queue take, and none of it waits. */
+	uint64_t sent = 3 * 8u * 1024 * 1024 / (sizeof(text) - 1);
+	for (uint64_t i = 0; i < sent; i++)
+		emit_text(rig.engine, text);
+	cr_assert_eq(fcntl(reading.fd, F_SETFL, 0), 0);
+	cr_assert_eq(pthread_create(&thread, NULL, read_lines, &reading), 0);
+	/* What comes when there is room again tells what is missing. */
+	pb_free(run(&rig, "duration: 10ms\nsteps: [{hold: {fixed: \"0\"}}]\n"));
+	emit_text(rig.engine, "the last");
+	rig_stop(&rig);
+	pthread_join(thread, NULL);
+	cr_assert_gt(reading.lost, sent / 4);
+	cr_assert_eq(reading.out_of_order, 0);
+	cr_assert_eq(reading.last, rig.last_seq);
+	cr_assert_eq(reading.lines + reading.lost, rig.last_seq);
+	char command[160];
 	snprintf(command, sizeof(command), "rm -r %s", rig.run_dir);
 	cr_assert_eq(system(command), 0);
 }
