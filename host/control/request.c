@@ -4,7 +4,7 @@
  *
  *   Submit    when the guest is ready and no other scenario runs; the oldest of all clients first
  *   others    when their client has no other in work and nothing unread; those about the guest when it is
- *             ready; those within a client's freeze one at a time
+ * ready
  */
 #include "host/control/internal.h"
 
@@ -237,7 +237,6 @@ static void on_done(void *arg)
 	if (control->scenario == request)
 		control->scenario = NULL;
 	control_freeze_adopt(request);
-	control_freeze_release(request);
 	request->last_event = control_ring_last(&control->ring);
 	request_answer(request);
 }
@@ -272,7 +271,6 @@ static void start(struct request *request)
 		request->slot = request->session;
 		request->slot->working = request;
 		request->slot_holds_freeze = control->frozen && control->frozen_by == request->session;
-		control_freeze_use(request);
 	}
 	/* Signals are the main thread's. */
 	sigfillset(&all);
@@ -283,7 +281,6 @@ static void start(struct request *request)
 		return;
 	request->state = REQUEST_WAITING;
 	request->streams = false;
-	control_freeze_release(request);
 	err_set_os(&err, ERR_HOST, r, "cannot start a thread for the %s request", request->kind->name);
 	if (request->slot)
 		request->slot->working = NULL;
@@ -320,8 +317,7 @@ void request_schedule(struct control *control)
 		} else if (request->is_submit) {
 			if (!control->scenario)
 				start(request);
-		} else if (!request->session->working && !has_unread(request->session) &&
-			   !control_freeze_is_busy(request)) {
+		} else if (!request->session->working && !has_unread(request->session)) {
 			start(request);
 		}
 	}

@@ -214,25 +214,22 @@ static uint64_t open_ask(struct engine *engine)
 	return ++engine->ask;
 }
 
+/* Closes the question, too. */
 static Schedrig__V1__FactoryAnswer *wait_answer(struct engine *engine, uint64_t limit_ns, struct err *err)
 {
 	struct timespec until = clock_timespec(clock_deadline_ns(limit_ns));
-	SCOPE_LOCK(&engine->lock);
-	while (!engine->answer && engine->lost.code == ERR_NONE && !engine->cancelled)
+	pthread_mutex_lock(&engine->lock);
+	while (!engine->answer && engine->lost.code == ERR_NONE && engine->link_lost.code == ERR_NONE &&
+		!engine->cancelled)
 		if (pthread_cond_timedwait(&engine->changed, &engine->lock, &until) == ETIMEDOUT)
 			break;
 	engine->ask_open = false;
 	Schedrig__V1__FactoryAnswer *answer = TAKE_PTR(engine->answer);
-	if (answer)
-		return answer;
-	if (engine->lost.code != ERR_NONE)
-		*err = engine->lost;
-	else if (engine->cancelled)
-		err_set(err, ERR_CANCELLED, "%s", engine->cancel_why);
-	else
+	pthread_mutex_unlock(&engine->lock);
+	if (!answer && !engine_interruption(engine, err))
 		err_set(err, ERR_TIMEOUT, "the client did not answer what the set-up is to be within %llu ms",
 			(unsigned long long)(limit_ns / NS_PER_MS));
-	return NULL;
+	return answer;
 }
 
 int engine_factory_answer(struct engine *engine, Schedrig__V1__FactoryAnswer *answer, struct err *err)
