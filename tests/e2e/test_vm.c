@@ -351,7 +351,7 @@ static void test_a_false_assertion_fails(void)
 		       " steps: [{hold: {fixed: 200ms}}, {ops: [{freeze_cgroup: {cgroup: a}}], hold: {fixed: "
 		       "700ms}},\n"
 		       "  {ops: [{unfreeze_cgroup: {cgroup: a}}], hold: {fixed: 500ms}}], assertions: "
-		       "{max_gap: 400ms}}",
+		       "{max_gap: 400ms, max_steal_pct: 100}}",
 			1);
 	EXPECT(result != NULL);
 	EXPECT(json_number(result, "verdict.parts[0].has_numbers") != 0);

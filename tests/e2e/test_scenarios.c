@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The scenarios of tests/scenarios as schedrig runs them: the gallery, and for every assertion one that holds
+ * and one that does not. e2e-scenarios KERNEL boots one VM of two nodes with a CPU each and runs all of them
+ * on it. One thread. */
+#include "tests/e2e/harness.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct vm_process vm;
+
+/* Names of files; each is for what its first lines say. */
+static const char *const gallery[] = {"steady", "oversubscribed", "cpuset-apply-clear-resize", "cgroup-churn",
+	"affinity-change", "host-contention", "mixed-workloads", "nested-moves", "load-oscillation",
+	"wake-latency", "priority-inversion", "rt-starvation", "suspend-resume", "memory-pressure"};
+
+/* assertions/NAME-holds.yaml and assertions/NAME-fails.yaml; the latter fails by a finding of this kind. */
+static const struct {
+	const char *name, *kind;
+} assertions[] = {
+	{"not-stuck", "not_stuck"},
+	{"max-gap", "gap"},
+	{"max-spread", "fairness"},
+	{"isolation", "isolation"},
+	{"throughput-cv", "throughput"},
+	{"work-rate", "throughput"},
+	{"wake-p99", "wake_latency"},
+	{"wake-cv", "wake_latency"},
+	{"iteration-rate", "iteration_rate"},
+	{"migration-ratio", "migration"},
+	{"page-locality", "page_locality"},
+	{"cross-node-migration", "page_locality"},
+	{"delta", "expectation"},
+	{"kernel-log", "expectation"},
+	{"value", "expectation"},
+	{"factory", "iteration_rate"},
+};
+
+/* The one that runs: tests are functions without arguments. */
+static struct {
+	char file[128];
+	const char *kind; /* of its failure; NULL: it passes */
+} now;
+
+static void release(json_t **json)
+{
+	json_decref(*json);
+}
+
+/* Findings of this verdict; the first is in ret. */
+static size_t findings(json_t *result, const char *verdict, json_t **ret)
+{
+	size_t i, n = 0;
+	json_t *part;
+	json_array_foreach(json_at(result, "verdict.parts"), i, part)
+	{
+		if (strcmp(json_text(part, "verdict"), verdict) != 0)
+			continue;
+		if (n++ == 0)
+			*ret = part;
+	}
+	return n;
+}
+
+static bool has_metric(json_t *measurement, const char *name)
+{
+	size_t i;
+	json_t *metric;
+	json_array_foreach(json_object_get(measurement, "metrics"), i, metric)
+	{
+		if (strcmp(json_text(metric, "name"), name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void test_file(void)
+{
+	char path[512];
+	const char *tree = getenv("SCHEDRIG_TREE");
+	snprintf(path, sizeof(path), "%s/tests/scenarios/%s.yaml", tree ? tree : ".", now.file);
+	_cleanup_run_ struct run run;
+	vm_client(&vm, (const char *const[]){"--json", "submit", path, NULL}, 120, &run);
+	__attribute__((cleanup(release))) json_t *result = json_loads(strbuf_str(&run.out), 0, NULL);
+	EXPECT(result != NULL, "exit %d, no JSON: %s", run.status, strbuf_str(&run.err));
+	char *verdict = json_dumps(json_at(result, "verdict"), JSON_INDENT(1));
+	char text[4096];
+	snprintf(text, sizeof(text), "%s", verdict ? verdict : "");
+	free(verdict);
+	EXPECT(run.status == (now.kind ? 1 : 0), "exit %d: %s", run.status, text);
+	json_t *failed = NULL;
+	size_t n = findings(result, "fail", &failed);
+	EXPECT((n > 0) == (now.kind != NULL), "%s", text);
+	if (now.kind)
+		EXPECT(strcmp(json_text(failed, "kind"), now.kind) == 0, "%s", text);
+	EXPECT(findings(result, "inconclusive", &failed) == 0, "%s", text);
+	/* Of all workers over the whole scenario, wherever there were any. */
+	if (json_array_size(json_object_get(result, "workers")) > 0)
+		EXPECT(has_metric(json_at(result, "measurements[0]"), "iteration_rate"));
+}
+
+static void run_file(const char *kind, const char *fmt, const char *name)
+{
+	snprintf(now.file, sizeof(now.file), fmt, name);
+	now.kind = kind;
+	tap_run(now.file, test_file);
+}
+
+static void test_measurements_are_shown(void)
+{
+	char path[512];
+	const char *tree = getenv("SCHEDRIG_TREE");
+	snprintf(path, sizeof(path), "%s/tests/scenarios/wake-latency.yaml", tree ? tree : ".");
+	_cleanup_run_ struct run run;
+	vm_client(&vm, (const char *const[]){"submit", path, NULL}, 120, &run);
+	EXPECT(run.status == 0, "%s%s", strbuf_str(&run.out), strbuf_str(&run.err));
+	EXPECT(strstr(strbuf_str(&run.out), "timers: 2 workers"), "%s", strbuf_str(&run.out));
+	EXPECT(strstr(strbuf_str(&run.out), "timer p99"), "%s", strbuf_str(&run.out));
+	EXPECT(strstr(strbuf_str(&run.out), "longest gap"), "%s", strbuf_str(&run.out));
+}
+
+static void test_a_command_makes_no_set_ups(void)
+{
+	int status;
+	__attribute__((cleanup(release))) json_t *result = vm_submit(&vm,
+		"{duration: 300ms, steps: [{factory: {client: {name: x, deadline: 1m}}, hold: full}]}",
+		&status);
+	EXPECT(result != NULL && status == 1);
+	EXPECT(strstr(json_text(result, "verdict.parts[0].message"), "libschedrig"), "%s",
+		json_text(result, "verdict.parts[0].message"));
+}
+
+int main(int argc, char **argv)
+{
+	static const char *const staged[] = {"--stage", "sh=/bin/sh", NULL};
+	if (argc != 2) {
+		fprintf(stderr, "usage: %s KERNEL\n", argv[0]);
+		return 64;
+	}
+	harness_begin(argc, argv);
+	if (!vm_up(&vm, argv[1], "2n2l1c1t", true, staged)) {
+		printf("Bail out! the VM did not come up: %s\nnot ok 1 - boot\n", vm.error);
+		harness_end();
+		tap_end();
+		return 1;
+	}
+	for (size_t i = 0; i < sizeof(assertions) / sizeof(assertions[0]); i++) {
+		run_file(NULL, "assertions/%s-holds", assertions[i].name);
+		run_file(assertions[i].kind, "assertions/%s-fails", assertions[i].name);
+	}
+	for (size_t i = 0; i < sizeof(gallery) / sizeof(gallery[0]); i++)
+		run_file(NULL, "%s", gallery[i]);
+	tap_run("measurements are shown", test_measurements_are_shown);
+	tap_run("a command makes no set-ups", test_a_command_makes_no_set_ups);
+	int status = vm_down(&vm);
+	if (status != 0)
+		printf("not ok 1000 - shut down in order: exit status %d\n", status);
+	harness_end();
+	return tap_end();
+}
