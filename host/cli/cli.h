@@ -38,6 +38,7 @@ enum cli_exit {
 	X("capture", capture, "NAME", "capture a snapshot")                                                  \
 	X("freeze", freeze, "[--lease TIME] [--clock-runs]", "stop every vCPU")                              \
 	X("thaw", thaw, "", "let them go")                                                                   \
+	X("step", step, "[--limit TIME] VCPU [COUNT]", "let one vCPU execute instructions while frozen")     \
 	X("apply", apply, "FILE", "do the ops of a file")                                                    \
 	X("events", events, "[--from N]", "print events as they come")                                       \
 	X("cancel", cancel, "", "end the running scenario")                                                  \

@@ -267,6 +267,28 @@ int schedrig_thaw(struct schedrig *schedrig, Schedrig__V1__Thawed **ret, struct 
 	return r;
 }
 
+int schedrig_step(struct schedrig *schedrig, uint32_t vcpu, uint32_t count, uint64_t limit_ns,
+	Schedrig__V1__Stepped **ret, struct err *err)
+{
+	Schedrig__V1__StepRequest step = SCHEDRIG__V1__STEP_REQUEST__INIT;
+	Schedrig__V1__Request request = SCHEDRIG__V1__REQUEST__INIT;
+	Schedrig__V1__Duration limit = SCHEDRIG__V1__DURATION__INIT;
+	struct call call = {0};
+	void *found = NULL;
+	step.vcpu = vcpu;
+	step.count = count;
+	limit.ns = limit_ns;
+	step.limit = limit_ns ? &limit : NULL;
+	request.kind_case = SCHEDRIG__V1__REQUEST__KIND_STEP;
+	request.step = &step;
+	int r = call_and_take(schedrig, &request, &call, SCHEDRIG__V1__RESPONSE__KIND_STEPPED, &found, err);
+	if (r == 0)
+		*ret = found;
+	else
+		schedrig_free_message(found);
+	return r;
+}
+
 int schedrig_cancel(struct schedrig *schedrig, struct err *err)
 {
 	Schedrig__V1__CancelRequest cancel = SCHEDRIG__V1__CANCEL_REQUEST__INIT;

@@ -92,8 +92,13 @@ int schedrig_freeze(struct schedrig *schedrig, const struct schedrig_freeze_opti
 	Schedrig__V1__Frozen **ret, struct err *err) must_check;
 /* Ends the freeze that a client holds, whoever it is. */
 int schedrig_thaw(struct schedrig *schedrig, Schedrig__V1__Thawed **ret, struct err *err) must_check;
-/* Kernel memory, beside whatever runs on the VM. A batch is found and checked whole before anything is
- * touched; an error's place is the entry ("reads[2]"). */
+/* Lets vCPU `vcpu` execute `count` instructions (0: only tells its registers) inside a freeze of this
+ * connection's, or a detached one; the others stay parked. limit_ns: of host time; 0: 10 s. */
+int schedrig_step(struct schedrig *schedrig, uint32_t vcpu, uint32_t count, uint64_t limit_ns,
+	Schedrig__V1__Stepped **ret, struct err *err) must_check;
+/* Kernel memory, beside whatever runs on the VM; cold accesses inside a freeze of this connection's (or a
+ * detached one) use that. A batch is found and checked whole before anything is touched; an error's place is
+ * the entry ("reads[2]"). */
 int schedrig_read(struct schedrig *schedrig, const Schedrig__V1__ReadRequest *read,
 	Schedrig__V1__ReadResponse **ret, struct err *err) must_check;
 int schedrig_write(struct schedrig *schedrig, const Schedrig__V1__WriteRequest *write,

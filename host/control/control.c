@@ -144,6 +144,7 @@ void control_free(struct control *control)
 		pthread_join(request->thread, NULL);
 		request->joined = true;
 		control_freeze_adopt(request);
+		control_freeze_release(request);
 	}
 	control_freeze_end(control);
 	loop_drain(control->loop, control);

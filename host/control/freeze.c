@@ -1,30 +1,35 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Freezes of clients: Freeze waits for its turn on a worker, what it got belongs to the loop, which thaws
  * when a client asks for it, when the lease runs out, when the client goes away (unless it said otherwise),
- * and when the control stops. At most one: it is the VM's only freeze. Loop thread, but for
- * request_run_freeze(). */
+ * and when the control stops. At most one: it is the VM's only freeze. Cold accesses and steps of its client
+ * (of anybody, if it was detached) work within it; a thaw that comes meanwhile waits for them, who are
+ * bounded. Loop thread, but for request_run_freeze() and request_run_step(). */
 #include "host/control/internal.h"
 
 #include "common/clock.h"
 #include "common/loop.h"
 #include "common/parse.h"
 #include "host/engine/engine.h"
-#include "host/vm/freeze.h"
+#include "host/vm/step.h"
 
 #include <event2/event.h>
 #include <string.h>
+#include <utlist.h>
 
 #define LEASE_DEFAULT_NS (30 * NS_PER_S)
 /* The guest's heart, and whoever waits for it, stand still meanwhile. */
 #define LEASE_MAX_NS (3600 * NS_PER_S)
 /* For its turn, when the request has no deadline of its own: longer than most leases. */
 #define TURN_NS (60 * NS_PER_S)
+/* For a step that names no limit. */
+#define STEP_NS (10 * NS_PER_S)
 
 static void info_fill(const struct freeze_times *times, Schedrig__V1__FreezeInfo *info)
 {
 	schedrig__v1__freeze_info__init(info);
 	info->park_ns = times->parked_ns - times->asked_ns;
 	info->kicks = times->kicks;
+	info->stepped_ns = times->stepped_ns;
 	if (!times->thawed_ns)
 		return;
 	info->frozen_ns = times->thawed_ns - times->parked_ns;
@@ -68,13 +73,47 @@ void request_run_freeze(struct request *request)
 	request_pack(request, &err, &response);
 }
 
-static void thaw(struct control *control, struct freeze_times *ret_times)
+static void answer_thaws(struct control *control, const struct freeze_times *times)
 {
-	if (!control->frozen)
+	struct request *request, *next;
+	Schedrig__V1__FreezeInfo info;
+	Schedrig__V1__Thawed thawed = SCHEDRIG__V1__THAWED__INIT;
+	Schedrig__V1__Response response = SCHEDRIG__V1__RESPONSE__INIT;
+	info_fill(times, &info);
+	thawed.freeze = &info;
+	response.kind_case = SCHEDRIG__V1__RESPONSE__KIND_THAWED;
+	response.thawed = &thawed;
+	DL_FOREACH_SAFE(control->requests, request, next)
+	{
+		if (request->state != REQUEST_RUNNING || !request->message ||
+			request->message->kind_case != SCHEDRIG__V1__REQUEST__KIND_THAW)
+			continue;
+		request_pack(request, NULL, &response);
+		request_answer(request);
+	}
+}
+
+static void thaw_now(struct control *control)
+{
+	struct freeze_times times;
+	control->thaw_asked = false;
+	vm_thaw(TAKE_PTR(control->frozen), &times);
+	engine_account_freeze(control->engine, &times);
+	answer_thaws(control, &times);
+}
+
+static void thaw(struct control *control)
+{
+	if (!control->frozen || control->thaw_asked)
 		return;
 	event_del(control->lease_timer);
 	control->frozen_by = NULL;
-	vm_thaw(TAKE_PTR(control->frozen), ret_times);
+	if (!control->freeze_user) {
+		thaw_now(control);
+		return;
+	}
+	control->thaw_asked = true;
+	vm_step_cancel(freeze_vm(control->frozen));
 }
 
 void control_on_lease(evutil_socket_t fd, short what, void *arg)
@@ -83,7 +122,12 @@ void control_on_lease(evutil_socket_t fd, short what, void *arg)
 	char text[96], lease[32];
 	Schedrig__V1__LogLine line = SCHEDRIG__V1__LOG_LINE__INIT;
 	Schedrig__V1__Event event = SCHEDRIG__V1__EVENT__INIT;
-	thaw(control, NULL);
+	/* The loop's timers count from when its turn began, so they may be early. */
+	uint64_t left_ns = clock_left_ns(control->lease_end_ns);
+	struct timeval left = clock_timeval(left_ns);
+	if (left_ns && event_add(control->lease_timer, &left) == 0)
+		return;
+	thaw(control);
 	snprintf(text, sizeof(text), "a client's lease of %s ran out: the VM is thawed",
 		format_duration(control->lease_ns, lease, sizeof(lease)));
 	line.text = text;
@@ -109,39 +153,161 @@ void control_freeze_adopt(struct request *request)
 	control->frozen = freeze;
 	control->frozen_by = request->message->freeze->detach ? NULL : request->session;
 	control->lease_ns = request->lease_ns;
+	control->lease_end_ns = clock_deadline_ns(request->lease_ns);
 	if (event_add(control->lease_timer, &lease) < 0)
-		thaw(control, NULL);
+		thaw(control);
 }
 
 void control_freeze_leave(struct control *control, const struct session *session)
 {
 	if (session && control->frozen_by == session)
-		thaw(control, NULL);
+		thaw(control);
 }
 
 void control_freeze_end(struct control *control)
 {
-	thaw(control, NULL);
+	if (control->thaw_asked && !control->freeze_user)
+		thaw_now(control);
+	else
+		thaw(control);
 }
 
 void request_run_thaw(struct request *request)
 {
 	struct control *control = request->control;
 	struct err err = ERR_INIT;
-	Schedrig__V1__FreezeInfo info;
-	Schedrig__V1__Thawed thawed = SCHEDRIG__V1__THAWED__INIT;
-	Schedrig__V1__Response response = SCHEDRIG__V1__RESPONSE__INIT;
-	struct freeze_times times;
 	if (!control->frozen) {
 		err_set(&err, ERR_FAILED_PRECONDITION, "no client holds the VM frozen");
 		request_fail(request, &err);
 		return;
 	}
-	thaw(control, &times);
-	info_fill(&times, &info);
-	thawed.freeze = &info;
-	response.kind_case = SCHEDRIG__V1__RESPONSE__KIND_THAWED;
-	response.thawed = &thawed;
-	request_pack(request, NULL, &response);
-	request_answer(request);
+	/* Answered with the thaw, now or later. It has no thread. */
+	request->state = REQUEST_RUNNING;
+	request->joined = true;
+	thaw(control);
+}
+
+/* ---- requests within a client's freeze */
+
+static bool wants_freeze(const struct request *request)
+{
+	switch ((int)request->message->kind_case) {
+	case SCHEDRIG__V1__REQUEST__KIND_STEP:
+		return true;
+	case SCHEDRIG__V1__REQUEST__KIND_READ:
+		return request->message->read->cold;
+	case SCHEDRIG__V1__REQUEST__KIND_WRITE:
+		return request->message->write->cold;
+	case SCHEDRIG__V1__REQUEST__KIND_READ_PREPARED:
+		return request->message->read_prepared->cold;
+	default:
+		return false;
+	}
+}
+
+static bool may_use(const struct request *request)
+{
+	const struct control *control = request->control;
+	return control->frozen && !control->thaw_asked &&
+	       (!control->frozen_by || control->frozen_by == request->session) && wants_freeze(request);
+}
+
+bool control_freeze_is_busy(const struct request *request)
+{
+	return request->control->freeze_user && may_use(request);
+}
+
+void control_freeze_use(struct request *request)
+{
+	struct control *control = request->control;
+	request->others_freeze =
+		control->frozen && control->frozen_by && control->frozen_by != request->session;
+	if (!may_use(request))
+		return;
+	control->freeze_user = request;
+	request->uses = control->frozen;
+	request->uses_until_ns = control->lease_end_ns;
+}
+
+void control_freeze_release(struct request *request)
+{
+	struct control *control = request->control;
+	if (!TAKE_PTR(request->uses))
+		return;
+	control->freeze_user = NULL;
+	/* On the way out, the end does it. */
+	if (control->thaw_asked && !control->freeing)
+		thaw_now(control);
+}
+
+static void registers_fill(const struct vcpu_state *state, Schedrig__V1__Registers *ret)
+{
+	const struct kvm_regs *regs = &state->regs;
+	const struct kvm_sregs *sregs = &state->sregs;
+	schedrig__v1__registers__init(ret);
+	ret->rip = regs->rip;
+	ret->rflags = regs->rflags;
+	ret->rax = regs->rax;
+	ret->rbx = regs->rbx;
+	ret->rcx = regs->rcx;
+	ret->rdx = regs->rdx;
+	ret->rsi = regs->rsi;
+	ret->rdi = regs->rdi;
+	ret->rsp = regs->rsp;
+	ret->rbp = regs->rbp;
+	ret->r8 = regs->r8;
+	ret->r9 = regs->r9;
+	ret->r10 = regs->r10;
+	ret->r11 = regs->r11;
+	ret->r12 = regs->r12;
+	ret->r13 = regs->r13;
+	ret->r14 = regs->r14;
+	ret->r15 = regs->r15;
+	ret->cr0 = sregs->cr0;
+	ret->cr2 = sregs->cr2;
+	ret->cr3 = sregs->cr3;
+	ret->cr4 = sregs->cr4;
+	ret->efer = sregs->efer;
+	ret->fs_base = sregs->fs.base;
+	ret->gs_base = sregs->gs.base;
+	ret->cs = sregs->cs.selector;
+	ret->ss = sregs->ss.selector;
+	ret->mp_state = state->mp_state;
+}
+
+/* Worker. */
+void request_run_step(struct request *request)
+{
+	const Schedrig__V1__StepRequest *ask = request->message->step;
+	struct err err = ERR_INIT;
+	struct vm_stepped stepped = {0};
+	Schedrig__V1__Registers registers;
+	Schedrig__V1__Stepped answer = SCHEDRIG__V1__STEPPED__INIT;
+	Schedrig__V1__Response response = SCHEDRIG__V1__RESPONSE__INIT;
+	int r;
+	if (request->uses) {
+		struct vm_step step = {.vcpu = ask->vcpu, .count = ask->count};
+		step.deadline_ns = MIN_OF(
+			clock_deadline_ns(ask->limit ? ask->limit->ns : STEP_NS), request->uses_until_ns);
+		r = vm_step(request->uses, &step, &stepped, &err);
+	} else if (request->others_freeze) {
+		err_set(&err, ERR_FAILED_PRECONDITION,
+			"another client holds the VM frozen, and did not detach its freeze: only that one "
+			"can step");
+		r = err_reason(&err, "not-owner");
+	} else {
+		err_set(&err, ERR_FAILED_PRECONDITION, "no client holds the VM frozen: freeze it first");
+		r = err_reason(&err, "not-frozen");
+	}
+	if (r == 0) {
+		registers_fill(&stepped.state, &registers);
+		answer.vcpu = ask->vcpu;
+		answer.executed = stepped.executed;
+		answer.end = (Schedrig__V1__SteppedEnd)stepped.end;
+		answer.guest_ns = stepped.guest_ns;
+		answer.registers = &registers;
+		response.kind_case = SCHEDRIG__V1__RESPONSE__KIND_STEPPED;
+		response.stepped = &answer;
+	}
+	request_pack(request, &err, &response);
 }

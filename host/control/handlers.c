@@ -209,27 +209,24 @@ void request_run_push(struct request *request)
 	request_pack(request, &err, &response);
 }
 
-/* Those that only ask the engine: X(request, member of the answer, its case, its type) */
+/* X(request, member of the answer, its case, its type): those that only ask the engine; */
 #define QUERY_LIST(X)                                                                                        \
-	X(read, values, VALUES, ReadResponse)                                                                \
-	X(write, values, VALUES, ReadResponse)                                                               \
 	X(resolve, places, PLACES, ResolveResponse)                                                          \
 	X(symbols, symbols, SYMBOLS, SymbolsResponse)                                                        \
 	X(types, types, TYPES, TypesResponse)                                                                \
 	X(set_cgroup_knobs, knobs, KNOBS, SetCgroupKnobsResponse)                                            \
 	X(pull, pulled, PULLED, PullResponse)                                                                \
 	X(list_staged, staged, STAGED, ListStagedResponse)
-/* And those that ask for what their client has prepared. */
-#define PREPARED_LIST(X)                                                                                     \
-	X(prepare, prepared, PREPARED, PrepareResponse)                                                      \
-	X(read_prepared, packed, PACKED, ReadPreparedResponse)
-#define X(kind, member, upper, type) RUN(kind, member, upper, type, request->control->engine)
-#define RUN(kind, member, upper, type, whom)                                                                 \
+/* that may work within a freeze of their client's; */
+#define HELD_LIST(X)                                                                                         \
+	X(read, values, VALUES, ReadResponse)                                                                \
+	X(write, values, VALUES, ReadResponse)
+#define RUN(kind, member, upper, type, ...)                                                                  \
 	void request_run_##kind(struct request *request)                                                     \
 	{                                                                                                    \
 		struct err err = ERR_INIT;                                                                   \
 		Schedrig__V1__##type *answer = NULL;                                                         \
-		(void)!engine_##kind(whom, request->message->kind, &answer, &err);                           \
+		(void)!engine_##kind(__VA_ARGS__, &answer, &err);                                            \
 		Schedrig__V1__Response response = SCHEDRIG__V1__RESPONSE__INIT;                              \
 		if (answer) {                                                                                \
 			response.kind_case = SCHEDRIG__V1__RESPONSE__KIND_##upper;                           \
@@ -238,8 +235,15 @@ void request_run_push(struct request *request)
 		request_pack(request, &err, &response);                                                      \
 		pb_free(answer);                                                                             \
 	}
+#define X(kind, member, upper, type)                                                                         \
+	RUN(kind, member, upper, type, request->control->engine, request->message->kind)
 QUERY_LIST(X)
 #undef X
-#define X(kind, member, upper, type) RUN(kind, member, upper, type, request->prepared->reads)
-PREPARED_LIST(X)
+#define X(kind, member, upper, type)                                                                         \
+	RUN(kind, member, upper, type, request->control->engine, request->message->kind, request->uses)
+HELD_LIST(X)
 #undef X
+/* and those that ask for what their client has prepared. */
+RUN(prepare, prepared, PREPARED, PrepareResponse, request->prepared->reads, request->message->prepare)
+RUN(read_prepared, packed, PACKED, ReadPreparedResponse, request->prepared->reads,
+	request->message->read_prepared, request->uses)

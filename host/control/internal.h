@@ -76,6 +76,9 @@ struct request {
 	struct prepared *prepared; /* of its client, for a worker that needs it */
 	struct freeze *frozen;     /* got, and not handed over to the control yet */
 	bool slot_holds_freeze;    /* as it starts: its client holds the VM frozen */
+	struct freeze *uses;       /* works within this freeze of a client's, which is not ended meanwhile */
+	uint64_t uses_until_ns;    /* CLOCK_MONOTONIC: its lease */
+	bool others_freeze;        /* as it starts: another client holds the VM frozen */
 	uint8_t *answer;           /* packed Response: the worker's, then the loop's */
 	size_t answer_length, answer_sent;
 };
@@ -90,10 +93,12 @@ struct control {
 	struct session *sessions;
 	unsigned n_sessions;
 	struct request *requests;
-	struct request *scenario;  /* the Submit that is running */
-	struct freeze *frozen;     /* that a client holds; NULL: none */
-	struct session *frozen_by; /* who takes it along when it goes; NULL: nobody */
-	uint64_t lease_ns;         /* of `frozen` */
+	struct request *scenario;        /* the Submit that is running */
+	struct freeze *frozen;           /* that a client holds; NULL: none */
+	struct session *frozen_by;       /* who takes it along when it goes; NULL: nobody */
+	struct request *freeze_user;     /* works within `frozen`; NULL: nobody */
+	bool thaw_asked;                 /* as soon as the user is done */
+	uint64_t lease_ns, lease_end_ns; /* of `frozen`; the end on CLOCK_MONOTONIC */
 	struct event *lease_timer;
 	bool ready, stopping, freeing, shutdown_asked;
 	unsigned linger_left; /* turns of linger_timer */
@@ -137,6 +142,11 @@ void request_answer(struct request *request);
 void prepared_unref(struct prepared *prepared);
 /* freeze.c: takes over what a Freeze got; a client goes away; the end. */
 void control_freeze_adopt(struct request *request);
+/* Requests within a client's freeze, one at a time: whether it has to wait for another one, its start, its
+ * end. */
+bool control_freeze_is_busy(const struct request *request);
+void control_freeze_use(struct request *request);
+void control_freeze_release(struct request *request);
 void control_freeze_leave(struct control *control, const struct session *session);
 void control_freeze_end(struct control *control);
 void control_on_lease(evutil_socket_t fd, short what, void *control);

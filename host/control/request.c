@@ -4,7 +4,7 @@
  *
  *   Submit    when the guest is ready and no other scenario runs; the oldest of all clients first
  *   others    when their client has no other in work and nothing unread; those about the guest when it is
- * ready
+ *             ready; those within a client's freeze one at a time
  */
 #include "host/control/internal.h"
 
@@ -237,6 +237,7 @@ static void on_done(void *arg)
 	if (control->scenario == request)
 		control->scenario = NULL;
 	control_freeze_adopt(request);
+	control_freeze_release(request);
 	request->last_event = control_ring_last(&control->ring);
 	request_answer(request);
 }
@@ -271,6 +272,7 @@ static void start(struct request *request)
 		request->slot = request->session;
 		request->slot->working = request;
 		request->slot_holds_freeze = control->frozen && control->frozen_by == request->session;
+		control_freeze_use(request);
 	}
 	/* Signals are the main thread's. */
 	sigfillset(&all);
@@ -281,6 +283,7 @@ static void start(struct request *request)
 		return;
 	request->state = REQUEST_WAITING;
 	request->streams = false;
+	control_freeze_release(request);
 	err_set_os(&err, ERR_HOST, r, "cannot start a thread for the %s request", request->kind->name);
 	if (request->slot)
 		request->slot->working = NULL;
@@ -317,7 +320,8 @@ void request_schedule(struct control *control)
 		} else if (request->is_submit) {
 			if (!control->scenario)
 				start(request);
-		} else if (!request->session->working && !has_unread(request->session)) {
+		} else if (!request->session->working && !has_unread(request->session) &&
+			   !control_freeze_is_busy(request)) {
 			start(request);
 		}
 	}

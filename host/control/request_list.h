@@ -17,6 +17,7 @@
 	X(END_ADHOC, end_adhoc, WORKER, READY)                                                               \
 	X(FREEZE, freeze, WORKER, READY)                                                                     \
 	X(THAW, thaw, LOOP, ANYTIME)                                                                         \
+	X(STEP, step, WORKER, READY)                                                                         \
 	X(READ, read, WORKER, READY)                                                                         \
 	X(WRITE, write, WORKER, READY)                                                                       \
 	X(RESOLVE, resolve, WORKER, READY)                                                                   \

@@ -84,12 +84,14 @@ int engine_apply(struct engine *engine, const Schedrig__V1__ApplyRequest *reques
 /* Removes what Apply made; blocks. */
 int engine_end_adhoc(struct engine *engine, struct err *err) must_check;
 
-/* Kernel memory for requests, beside whatever runs; block (a cold one waits for its turn to freeze). Batches
- * are checked and resolved whole before anything is touched; errors name the entry ("reads[2]"). pb_free()
- * the responses. */
-int engine_read(struct engine *engine, const Schedrig__V1__ReadRequest *request,
+struct freeze;
+struct freeze_times;
+/* Kernel memory for requests, beside whatever runs; block (a cold one waits for its turn to freeze, unless it
+ * is to work within `held`, a freeze of the caller's, NULL: none). Batches are checked and resolved whole
+ * before anything is touched; errors name the entry ("reads[2]"). pb_free() the responses. */
+int engine_read(struct engine *engine, const Schedrig__V1__ReadRequest *request, const struct freeze *held,
 	Schedrig__V1__ReadResponse **ret, struct err *err) must_check;
-int engine_write(struct engine *engine, const Schedrig__V1__WriteRequest *request,
+int engine_write(struct engine *engine, const Schedrig__V1__WriteRequest *request, const struct freeze *held,
 	Schedrig__V1__ReadResponse **ret, struct err *err) must_check;
 int engine_resolve(struct engine *engine, const Schedrig__V1__ResolveRequest *request,
 	Schedrig__V1__ResolveResponse **ret, struct err *err) must_check;
@@ -110,7 +112,7 @@ int engine_prepare(struct engine_prepared *prepared, const Schedrig__V1__Prepare
 	Schedrig__V1__PrepareResponse **ret, struct err *err) must_check;
 /* Handles that are none of these, and places that cannot be reached now, fail alone. */
 int engine_read_prepared(struct engine_prepared *prepared, const Schedrig__V1__ReadPreparedRequest *request,
-	Schedrig__V1__ReadPreparedResponse **ret, struct err *err) must_check;
+	const struct freeze *held, Schedrig__V1__ReadPreparedResponse **ret, struct err *err) must_check;
 
 /* Files and cgroups for requests, beside whatever runs; block. */
 int engine_push(struct engine *engine, const Schedrig__V1__PushRequest *request, struct err *err) must_check;
@@ -126,8 +128,10 @@ char **engine_staged(struct engine *engine);
 
 /* Keeps registers and run queues of a guest that has come to its end, as a snapshot of that name, in the
  * store and the run directory. Any thread but the loop's; what cannot be read is said in the snapshot. */
-struct freeze;
 void engine_capture_end(struct engine *engine, const struct freeze *freeze, const char *name);
+
+/* (any thread) A freeze is over: a warning says once if the guest's time does not stand still in them. */
+void engine_account_freeze(struct engine *engine, const struct freeze_times *times);
 
 /* Numbers and hands on an event that did not come from a run (kernel log, guest end). (any thread)
  * event->seq, time and phase are filled in. */

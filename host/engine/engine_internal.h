@@ -29,8 +29,6 @@ struct engine {
 	bool link_down;         /* [lock] and neither back nor given up yet */
 	struct err link_lost;   /* [lock] code set: the link was lost since the running scenario began */
 
-	/* Since the engine was made, by its own ops; nothing is ordered by it. */
-	atomic_uint freezes;
 	atomic_bool time_told; /* a warning said that guest time runs on while frozen */
 
 	/* The next client's handles; starts anywhere, so that those of another controller's are not ours. */
@@ -82,9 +80,8 @@ uint64_t engine_scenario_ns(struct engine *engine);
 void engine_phase_set(struct engine *engine, uint32_t phase);
 /* How long the VM has been frozen so far, by whomever. */
 uint64_t engine_frozen_ns(struct engine *engine);
-struct freeze_times;
-/* Counts one of the engine's own freezes; says once if the guest's time does not stand still in them. */
-void engine_account_freeze(struct engine *engine, const struct freeze_times *times);
+/* How many freezes there have been, by whomever. */
+uint64_t engine_freezes(struct engine *engine);
 
 /* A payload that was drained. */
 void engine_emit_payload(struct engine *engine, Schedrig__V1__PayloadReport *report);
@@ -155,8 +152,6 @@ Schedrig__V1__WorkerTotals agent_totals(struct engine *engine);
 #define FREEZE_TURN_NS (30 * NS_PER_S)
 /* kernel_access.c: the VM's kernel, or NULL with the reason. */
 struct kmem *engine_kernel(struct engine *engine, struct err *err);
-struct freeze;
-struct freeze_times;
 /* Thaws, and charges the time to nobody's hold. Heap memory, or NULL when there is none. ret_times may be
  * NULL. */
 Schedrig__V1__FreezeInfo *engine_thaw(

@@ -15,6 +15,11 @@ uint64_t engine_frozen_ns(struct engine *engine)
 	return engine->config.vm ? vm_frozen_ns_total(engine->config.vm) : 0;
 }
 
+uint64_t engine_freezes(struct engine *engine)
+{
+	return engine->config.vm ? vm_freeze_count(engine->config.vm) : 0;
+}
+
 static uint64_t thawed_ns(const struct engine *engine)
 {
 	return engine->config.vm ? vm_thawed_ns(engine->config.vm) : clock_now_ns();
@@ -116,7 +121,6 @@ void engine_phase_set(struct engine *engine, uint32_t phase)
 
 void engine_account_freeze(struct engine *engine, const struct freeze_times *times)
 {
-	atomic_fetch_add_explicit(&engine->freezes, 1, memory_order_relaxed);
 	if (times->guest_time == FREEZE_TIME_STOPPED || times->guest_time == FREEZE_TIME_RAN ||
 		atomic_exchange(&engine->time_told, true))
 		return;

@@ -263,7 +263,7 @@ static void check_target(struct expected *e)
 	read.width = e->expect->width;
 	request.n_reads = 1;
 	request.reads = list;
-	if (engine_read(e->run->engine, &request, &response, &err) < 0) {
+	if (engine_read(e->run->engine, &request, NULL, &response, &err) < 0) {
 		run_find(e->run, is_lost(&err) ? INCONCLUSIVE : FAIL, "expectation", e->place, e->phase,
 			"%s could not be read: %s", e->what, err.message);
 		return;

@@ -20,6 +20,23 @@ struct kmem *engine_kernel(struct engine *engine, struct err *err)
 	return config->kmem(config->arg, err);
 }
 
+static Schedrig__V1__FreezeInfo *freeze_info(const struct freeze_times *times)
+{
+	Schedrig__V1__FreezeInfo *info = malloc(sizeof(*info));
+	if (!info)
+		return NULL;
+	schedrig__v1__freeze_info__init(info);
+	info->park_ns = times->parked_ns - times->asked_ns;
+	info->kicks = times->kicks;
+	info->stepped_ns = times->stepped_ns;
+	if (!times->thawed_ns)
+		return info;
+	info->frozen_ns = times->thawed_ns - times->parked_ns;
+	info->guest_time = (Schedrig__V1__GuestTime)times->guest_time;
+	info->resume_ns = times->thawed_ns - times->time_restarted_ns;
+	return info;
+}
+
 Schedrig__V1__FreezeInfo *engine_thaw(
 	struct engine *engine, struct freeze *freeze, struct freeze_times *ret_times)
 {
@@ -34,26 +51,33 @@ Schedrig__V1__FreezeInfo *engine_thaw(
 	engine_account_freeze(engine, &times);
 	if (ret_times)
 		*ret_times = times;
-	Schedrig__V1__FreezeInfo *info = malloc(sizeof(*info));
-	if (!info)
-		return NULL;
-	schedrig__v1__freeze_info__init(info);
-	info->park_ns = times.parked_ns - times.asked_ns;
-	info->frozen_ns = times.thawed_ns - times.parked_ns;
-	info->kicks = times.kicks;
-	info->guest_time = (Schedrig__V1__GuestTime)times.guest_time;
-	info->resume_ns = times.thawed_ns - times.time_restarted_ns;
-	return info;
+	return freeze_info(&times);
 }
 
-static int begin(struct engine *engine, bool cold, struct kmem **ret_kmem, struct err *err)
+int kernel_turn_begin(
+	struct engine *engine, const struct kernel_way *way, struct kernel_turn *ret, struct err *err)
 {
-	*ret_kmem = engine_kernel(engine, err);
-	if (!*ret_kmem)
+	*ret = (struct kernel_turn){.engine = engine, .kmem = engine_kernel(engine, err)};
+	if (!ret->kmem)
 		return err_errno(err->code);
-	if (cold && !engine->config.vm)
+	if (!way->cold)
+		return 0;
+	if (!engine->config.vm)
 		return err_set(err, ERR_FAILED_PRECONDITION, "there is no VM that could be frozen");
+	if (!way->held && vm_freeze(engine->config.vm, way->deadline_ns, &ret->own, err) < 0)
+		return err_wrap(err, "cannot freeze the VM");
+	ret->freeze = way->held ? way->held : ret->own;
 	return 0;
+}
+
+Schedrig__V1__FreezeInfo *kernel_turn_end(struct kernel_turn *turn)
+{
+	if (turn->own)
+		return engine_thaw(turn->engine, turn->own, NULL);
+	if (!turn->freeze)
+		return NULL;
+	struct freeze_times times = freeze_times_so_far(turn->freeze);
+	return freeze_info(&times);
 }
 
 static int no_memory(struct err *err)
@@ -326,20 +350,16 @@ void kernel_values_deinit(struct kernel_values *values)
 	*values = (struct kernel_values){0};
 }
 
-int kernel_read(struct engine *engine, Schedrig__V1__KernelRead *const *wire, size_t n, bool cold,
-	uint64_t deadline_ns, struct kernel_values *ret_values, struct err *err)
+int kernel_read(struct engine *engine, Schedrig__V1__KernelRead *const *wire, size_t n,
+	const struct kernel_way *way, struct kernel_values *ret_values, struct err *err)
 {
 	*ret_values = (struct kernel_values){0};
-	struct kmem *kmem;
-	if (begin(engine, cold, &kmem, err) < 0)
-		return err_errno(err->code);
 	_cleanup_(reads_deinit) struct reads reads = {0};
-	struct freeze *freeze = NULL;
-	if (cold && vm_freeze(engine->config.vm, deadline_ns, &freeze, err) < 0)
-		return err_wrap(err, "cannot freeze the VM");
-	int r = reads_do(kmem, wire, n, freeze, &reads, err);
-	if (freeze)
-		ret_values->freeze = engine_thaw(engine, freeze, NULL);
+	struct kernel_turn turn;
+	if (kernel_turn_begin(engine, way, &turn, err) < 0)
+		return err_errno(err->code);
+	int r = reads_do(turn.kmem, wire, n, turn.freeze, &reads, err);
+	ret_values->freeze = kernel_turn_end(&turn);
 	if (r < 0)
 		return r;
 	ret_values->value = calloc(reads.n, sizeof(*ret_values->value));
@@ -364,14 +384,10 @@ void kernel_writes_deinit(struct kmem_write *writes, size_t n)
 		free(writes[i].old_bytes);
 }
 
-int kernel_write(struct engine *engine, struct kmem_write *writes, size_t n, bool cold, uint64_t deadline_ns,
+int kernel_write(struct engine *engine, struct kmem_write *writes, size_t n, const struct kernel_way *way,
 	Schedrig__V1__FreezeInfo **ret_freeze, struct err *err)
 {
-	struct freeze *freeze = NULL;
 	*ret_freeze = NULL;
-	struct kmem *kmem;
-	if (begin(engine, cold, &kmem, err) < 0)
-		return err_errno(err->code);
 	for (size_t i = 0; i < n; i++) {
 		/* Its bytes came in the message, so what they replace is bounded by it, too. */
 		if (writes[i].width != KMEM_BYTES || !writes[i].want_old)
@@ -380,11 +396,11 @@ int kernel_write(struct engine *engine, struct kmem_write *writes, size_t n, boo
 		if (!writes[i].old_bytes)
 			return no_memory(err);
 	}
-	if (cold && vm_freeze(engine->config.vm, deadline_ns, &freeze, err) < 0)
-		return err_wrap(err, "cannot freeze the VM");
-	int r = kmem_write_batch(kmem, writes, n, freeze, err);
-	if (freeze)
-		*ret_freeze = engine_thaw(engine, freeze, NULL);
+	struct kernel_turn turn;
+	if (kernel_turn_begin(engine, way, &turn, err) < 0)
+		return err_errno(err->code);
+	int r = kmem_write_batch(turn.kmem, writes, n, turn.freeze, err);
+	*ret_freeze = kernel_turn_end(&turn);
 	return r;
 }
 

@@ -27,12 +27,29 @@ int kernel_check_reads(
 int kernel_write_from_wire(
 	const Schedrig__V1__KernelWrite *wire, struct kmem_write *ret, struct err *err) must_check;
 
-/* Reads a batch, in one freeze if cold (deadline_ns: for its turn). Errors are placed at "reads[i]". On
- * failure *ret_values holds the freeze, if there was one, and no values. */
-int kernel_read(struct engine *engine, Schedrig__V1__KernelRead *const *wire, size_t n, bool cold,
-	uint64_t deadline_ns, struct kernel_values *ret_values, struct err *err) must_check;
+/* How a batch is to meet the vCPUs. */
+struct kernel_way {
+	bool cold;                 /* in one freeze, of its own or... */
+	const struct freeze *held; /* ...this one of the caller's; NULL: its own */
+	uint64_t deadline_ns;      /* for its turn to freeze */
+};
+/* A batch's turn: the kernel, and a freeze of its own if it needs one. */
+struct kernel_turn {
+	struct engine *engine;
+	struct kmem *kmem;
+	struct freeze *own;
+	const struct freeze *freeze; /* own, held, or NULL: hot */
+};
+int kernel_turn_begin(struct engine *engine, const struct kernel_way *way, struct kernel_turn *ret,
+	struct err *err) must_check;
+/* After a successful begin. The freeze as far as it is known; NULL: hot, or no memory. */
+Schedrig__V1__FreezeInfo *kernel_turn_end(struct kernel_turn *turn);
+/* Reads a batch. Errors are placed at "reads[i]". On failure *ret_values holds the freeze, if there was one,
+ * and no values. */
+int kernel_read(struct engine *engine, Schedrig__V1__KernelRead *const *wire, size_t n,
+	const struct kernel_way *way, struct kernel_values *ret_values, struct err *err) must_check;
 /* Writes a batch; errors are placed at "[i]". Old bytes are allocated: kernel_writes_deinit(). */
-int kernel_write(struct engine *engine, struct kmem_write *writes, size_t n, bool cold, uint64_t deadline_ns,
+int kernel_write(struct engine *engine, struct kmem_write *writes, size_t n, const struct kernel_way *way,
 	Schedrig__V1__FreezeInfo **ret_freeze, struct err *err) must_check;
 void kernel_writes_deinit(struct kmem_write *writes, size_t n);
 /* Whether the value before is part of the answer. */

@@ -83,7 +83,8 @@ int kernel_op_read(struct op_context *context, const Schedrig__V1__Op *op, Sched
 	Schedrig__V1__KernelRead **wire = cold ? op->read_kernel_cold->reads : op->read_kernel_hot->reads;
 	size_t n = cold ? op->read_kernel_cold->n_reads : op->read_kernel_hot->n_reads;
 	_cleanup_(kernel_values_deinit) struct kernel_values values;
-	int r = kernel_read(context->engine, wire, n, cold, freeze_deadline(op), &values, err);
+	const struct kernel_way way = {.cold = cold, .deadline_ns = freeze_deadline(op)};
+	int r = kernel_read(context->engine, wire, n, &way, &values, err);
 	result->freeze = TAKE_PTR(values.freeze);
 	if (r < 0)
 		return err_errno(err->code);
@@ -213,8 +214,8 @@ int kernel_op_write(struct op_context *context, const struct planned_op *ops, si
 	if (r < 0)
 		return r;
 	*ret_failed = 0;
-	r = kernel_write(
-		context->engine, writes, total, cold, freeze_deadline(ops[0].op), &results[0]->freeze, err);
+	const struct kernel_way way = {.cold = cold, .deadline_ns = freeze_deadline(ops[0].op)};
+	r = kernel_write(context->engine, writes, total, &way, &results[0]->freeze, err);
 	if (r < 0 && *err->place == '[') {
 		size_t entry, index = strtoul(err->place + 1, NULL, 10);
 		locate(ops, n, index, ret_failed, &entry);

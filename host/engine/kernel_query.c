@@ -55,15 +55,16 @@ int kernel_check_reads(struct engine *engine, const Schedrig__V1__ReadRequest *r
 	return check_as_op(engine, &op, "reads", err);
 }
 
-int engine_read(struct engine *engine, const Schedrig__V1__ReadRequest *request,
+int engine_read(struct engine *engine, const Schedrig__V1__ReadRequest *request, const struct freeze *held,
 	Schedrig__V1__ReadResponse **ret, struct err *err)
 {
 	int r = kernel_check_reads(engine, request, err);
 	if (r < 0)
 		return r;
 	_cleanup_(kernel_values_deinit) struct kernel_values values;
-	r = kernel_read(engine, request->reads, request->n_reads, request->cold,
-		clock_deadline_ns(FREEZE_TURN_NS), &values, err);
+	const struct kernel_way way = {
+		.cold = request->cold, .held = held, .deadline_ns = clock_deadline_ns(FREEZE_TURN_NS)};
+	r = kernel_read(engine, request->reads, request->n_reads, &way, &values, err);
 	if (r < 0)
 		return err_errno(err->code);
 	for (size_t i = 0; i < values.n; i++) {
@@ -109,7 +110,7 @@ static int take_written(
 	return 0;
 }
 
-int engine_write(struct engine *engine, const Schedrig__V1__WriteRequest *request,
+int engine_write(struct engine *engine, const Schedrig__V1__WriteRequest *request, const struct freeze *held,
 	Schedrig__V1__ReadResponse **ret, struct err *err)
 {
 	Schedrig__V1__WriteKernelHot hot = SCHEDRIG__V1__WRITE_KERNEL_HOT__INIT;
@@ -136,8 +137,9 @@ int engine_write(struct engine *engine, const Schedrig__V1__WriteRequest *reques
 	for (size_t i = 0; i < n; i++)
 		if (kernel_write_from_wire(request->writes[i], &writes[i], err) < 0)
 			return err_at(err, "writes[%zu]", i);
-	r = kernel_write(
-		engine, writes, n, request->cold, clock_deadline_ns(FREEZE_TURN_NS), &response->freeze, err);
+	const struct kernel_way way = {
+		.cold = request->cold, .held = held, .deadline_ns = clock_deadline_ns(FREEZE_TURN_NS)};
+	r = kernel_write(engine, writes, n, &way, &response->freeze, err);
 	if (r < 0 && *err->place == '[')
 		err_at(err, "writes");
 	if (r == 0)

@@ -302,32 +302,26 @@ static int read_all(struct reading *reading, const struct engine_prepared *prepa
 }
 
 int engine_read_prepared(struct engine_prepared *prepared, const Schedrig__V1__ReadPreparedRequest *request,
-	Schedrig__V1__ReadPreparedResponse **ret, struct err *err)
+	const struct freeze *held, Schedrig__V1__ReadPreparedResponse **ret, struct err *err)
 {
 	struct engine *engine = prepared->engine;
 	size_t n = request->n_handles;
 	if (n == 0 || n > LIMIT_KERNEL_BATCH)
 		return err_set(err, n ? ERR_LIMIT_EXCEEDED : ERR_INVALID_ARGUMENT,
 			"%zu handles: 1 to %u are possible", n, LIMIT_KERNEL_BATCH);
-	struct kmem *kmem = engine_kernel(engine, err);
-	if (!kmem)
-		return err_errno(err->code);
-	if (request->cold && !engine->config.vm)
-		return err_set(err, ERR_FAILED_PRECONDITION, "there is no VM that could be frozen");
 	_cleanup_(pb_free_p) Schedrig__V1__ReadPreparedResponse *response = malloc(sizeof(*response));
 	if (!response)
 		return no_memory(err);
 	schedrig__v1__read_prepared_response__init(response);
 	_cleanup_(reading_deinit) struct reading reading = {0};
-	struct freeze *freeze = NULL;
+	const struct kernel_way way = {
+		.cold = request->cold, .held = held, .deadline_ns = clock_deadline_ns(FREEZE_TURN_NS)};
+	struct kernel_turn turn;
 	int r = reading_init(&reading, prepared, request, err);
-	if (r == 0 && request->cold &&
-		vm_freeze(engine->config.vm, clock_deadline_ns(FREEZE_TURN_NS), &freeze, err) < 0)
-		r = err_wrap(err, "cannot freeze the VM");
-	if (r == 0)
-		r = read_all(&reading, prepared, request, kmem, freeze != NULL, err);
-	if (freeze)
-		response->freeze = engine_thaw(engine, freeze, NULL);
+	if (r < 0 || kernel_turn_begin(engine, &way, &turn, err) < 0)
+		return err_errno(err->code);
+	r = read_all(&reading, prepared, request, turn.kmem, turn.freeze != NULL, err);
+	response->freeze = kernel_turn_end(&turn);
 	if (r < 0)
 		return r;
 	response->n_values = n;

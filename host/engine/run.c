@@ -411,7 +411,7 @@ int engine_run(struct engine *engine, const Schedrig__V1__Scenario *scenario,
 	switch_record(engine, record);
 	uint64_t begin_ns = clock_now_ns(), iterations = 0;
 	uint64_t frozen = engine_frozen_ns(engine);
-	unsigned freezes = atomic_load_explicit(&engine->freezes, memory_order_relaxed);
+	uint64_t freezes = engine_freezes(engine);
 	if (skip)
 		run_find(
 			&run, SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_SKIP, "needs", "needs", 0, "%s", skip);
@@ -424,7 +424,7 @@ int engine_run(struct engine *engine, const Schedrig__V1__Scenario *scenario,
 	result->n_ops = run.ops.n;
 	result->total_ns = clock_now_ns() - begin_ns;
 	result->frozen_ns = engine_frozen_ns(engine) - frozen;
-	result->freezes = atomic_load_explicit(&engine->freezes, memory_order_relaxed) - freezes;
+	result->freezes = (uint32_t)(engine_freezes(engine) - freezes);
 	if (record)
 		result->run_dir = copy(record_directory(record));
 	run_judge(&run);

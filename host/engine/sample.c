@@ -55,7 +55,8 @@ static bool pages_moved(struct engine *engine, uint64_t *ret)
 	target.path = &text;
 	read.target = &target;
 	_cleanup_(kernel_values_deinit) struct kernel_values values;
-	if (kernel_read(engine, list, 1, false, clock_deadline_ns(FREEZE_TURN_NS), &values, &err) < 0)
+	static const struct kernel_way hot = {.cold = false};
+	if (kernel_read(engine, list, 1, &hot, &values, &err) < 0)
 		return false;
 	*ret = 0;
 	for (size_t i = 0; i < values.n; i++)

@@ -138,6 +138,27 @@ static enum vcpu_exit_result serve_system_event(struct vcpu *vcpu)
 	return VCPU_EXIT_DEAD;
 }
 
+static enum vcpu_exit_result serve_unknown(struct vcpu *vcpu)
+{
+	uint32_t reason = vcpu->run->exit_reason;
+	char place[128];
+	describe_place(vcpu, place, sizeof(place));
+	struct vm_end_info info = {.why = VM_END_KVM_ERROR};
+	err_set(&info.err, ERR_HOST, "KVM left vCPU %u for a reason that nobody here handles: %u (%s)%s",
+		vcpu->index, reason, vcpu_exit_name(reason), place);
+	err_reason(&info.err, "unhandled-exit");
+	vm_end(vcpu->vm, &info);
+	return VCPU_EXIT_DEAD;
+}
+
+static enum vcpu_exit_result serve_debug(struct vcpu *vcpu)
+{
+	if (!vcpu->stepping)
+		return serve_unknown(vcpu);
+	vcpu->stepped = true;
+	return VCPU_EXIT_RUN_ON;
+}
+
 #define VM_EXIT_LIST(X)                                                                                      \
 	X(IO, serve_io)                                                                                      \
 	X(MMIO, serve_mmio)                                                                                  \
@@ -148,7 +169,7 @@ static enum vcpu_exit_result serve_system_event(struct vcpu *vcpu)
 	X(FAIL_ENTRY, serve_fail_entry)                                                                      \
 	X(INTERNAL_ERROR, serve_internal_error)                                                              \
 	X(SYSTEM_EVENT, serve_system_event)                                                                  \
-	X(DEBUG, NULL)                                                                                       \
+	X(DEBUG, serve_debug)                                                                                \
 	X(HYPERCALL, NULL)                                                                                   \
 	X(EXCEPTION, NULL)                                                                                   \
 	X(UNKNOWN, NULL)                                                                                     \
@@ -178,14 +199,7 @@ enum vcpu_exit_result vcpu_serve_exit(struct vcpu *vcpu)
 	uint32_t reason = vcpu->run->exit_reason;
 	if (reason < ARRAY_SIZE(exits) && exits[reason].serve)
 		return exits[reason].serve(vcpu);
-	char place[128];
-	describe_place(vcpu, place, sizeof(place));
-	struct vm_end_info info = {.why = VM_END_KVM_ERROR};
-	err_set(&info.err, ERR_HOST, "KVM left vCPU %u for a reason that nobody here handles: %u (%s)%s",
-		vcpu->index, reason, vcpu_exit_name(reason), place);
-	err_reason(&info.err, "unhandled-exit");
-	vm_end(vcpu->vm, &info);
-	return VCPU_EXIT_DEAD;
+	return serve_unknown(vcpu);
 }
 
 void vcpu_report_run_error(struct vcpu *vcpu, int errnum)

@@ -261,6 +261,7 @@ static void count_frozen(struct vm *vm, bool frozen)
 	if (vm->frozen_since_ns)
 		vm->frozen_total_ns += now_ns - vm->frozen_since_ns;
 	vm->frozen_since_ns = frozen ? now_ns : 0;
+	vm->n_freezes += frozen;
 }
 
 int vm_freeze_with(struct vm *vm, const struct freeze_options *options, uint64_t deadline_ns,
@@ -280,6 +281,7 @@ int vm_freeze_with(struct vm *vm, const struct freeze_options *options, uint64_t
 		return rc;
 	}
 	rendezvous_end(vm);
+	atomic_store(&vm->steps_over, false);
 	count_frozen(vm, true);
 	hold(vm, &times, options);
 	vm->token = (struct freeze){.vm = vm, .times = times};
@@ -308,6 +310,12 @@ uint64_t vm_frozen_ns_total(struct vm *vm)
 {
 	SCOPE_LOCK(&vm->freeze_lock);
 	return vm->frozen_total_ns + (vm->frozen_since_ns ? clock_now_ns() - vm->frozen_since_ns : 0);
+}
+
+uint64_t vm_freeze_count(struct vm *vm)
+{
+	SCOPE_LOCK(&vm->freeze_lock);
+	return vm->n_freezes;
 }
 
 uint64_t vm_thawed_ns(struct vm *vm)

@@ -42,6 +42,7 @@ struct freeze_times {
 	/* CLOCK_MONOTONIC: within parked_ns..thawed_ns; time_restarted_ns 0 while frozen. Between the latter
 	 * and thawed_ns the guest's time goes on without its vCPUs: the jump that it can see. */
 	uint64_t time_stopped_ns, time_restarted_ns;
+	uint64_t stepped_ns; /* of that, the guest's time went on: vCPUs were stepped (step.h) */
 	enum freeze_guest_time guest_time; /* final once thawed */
 	int guest_time_errno;              /* of FREEZE_TIME_FAILED */
 };
@@ -70,6 +71,8 @@ struct freeze_times freeze_times_so_far(const struct freeze *freeze);
 /* (any thread) How long the VM has been frozen since its start, from each last park to its thaw; a freeze
  * that is held now counts up to now. Deadlines of what the guest does are measured without it. */
 uint64_t vm_frozen_ns_total(struct vm *vm);
+/* (any thread) Freezes since its start, one that is held included. */
+uint64_t vm_freeze_count(struct vm *vm);
 /* (any thread) CLOCK_MONOTONIC without that time: stands still while frozen, never goes back. */
 uint64_t vm_thawed_ns(struct vm *vm);
 /* (any thread) May have changed on return. */

@@ -163,27 +163,56 @@ void vm_time_stop(struct vm *vm, struct freeze_times *times, bool clock_runs)
 		times->guest_time = FREEZE_TIME_STOPPED;
 }
 
+/* Sets the guest's time on from where it stood, if it stood. */
+static void go_on(struct vm *vm, struct freeze_times *times, uint64_t now_ns)
+{
+	if (times->guest_time != FREEZE_TIME_STOPPED)
+		return;
+	struct kvm_clock_data restart;
+	int r = get_clock(vm, &restart);
+	if (r == 0)
+		r = set_offsets(vm, restart.host_tsc - vm->stopped_at.host_tsc);
+	if (r == 0) {
+		rearm_timers(vm);
+		/* Last: it compares the vCPUs' TSCs, and all must have been set. */
+		r = set_clock(vm, &restart, now_ns);
+	}
+	if (r == -EOPNOTSUPP) {
+		atomic_store_explicit(&vm->can_stop_time, false, memory_order_relaxed);
+		times->guest_time = FREEZE_TIME_UNSUPPORTED;
+	} else if (r < 0) {
+		times->guest_time = FREEZE_TIME_FAILED;
+		times->guest_time_errno = -r;
+	}
+}
+
 void vm_time_restart(struct vm *vm, struct freeze_times *times)
 {
 	uint64_t now_ns = times->time_restarted_ns = clock_now_ns();
+	go_on(vm, times, now_ns);
+	if (times->guest_time == FREEZE_TIME_RAN || now_ns - times->time_stopped_ns > TELL_GUEST_NS)
+		tell_guest(vm);
+}
+
+void vm_time_lend(struct vm *vm, struct freeze_times *times)
+{
+	vm->lent_since_ns = clock_now_ns();
+	go_on(vm, times, vm->lent_since_ns);
+}
+
+void vm_time_take_back(struct vm *vm, struct freeze_times *times)
+{
 	if (times->guest_time == FREEZE_TIME_STOPPED) {
-		struct kvm_clock_data restart;
-		int r = get_clock(vm, &restart);
-		if (r == 0)
-			r = set_offsets(vm, restart.host_tsc - vm->stopped_at.host_tsc);
-		if (r == 0) {
-			rearm_timers(vm);
-			/* Last: it compares the vCPUs' TSCs, and all must have been set. */
-			r = set_clock(vm, &restart, now_ns);
-		}
-		if (r == -EOPNOTSUPP) {
-			atomic_store_explicit(&vm->can_stop_time, false, memory_order_relaxed);
-			times->guest_time = FREEZE_TIME_UNSUPPORTED;
-		} else if (r < 0) {
+		int r = get_clock(vm, &vm->stopped_at);
+		if (r < 0) {
 			times->guest_time = FREEZE_TIME_FAILED;
 			times->guest_time_errno = -r;
 		}
+		/* Offsets have changed, and timers may have gone off. Their threads are parked: theirs to
+		 * write otherwise. */
+		for (unsigned i = 0; i < vm->n_vcpus; i++)
+			vcpu_time_capture(&vm->vcpus[i]);
 	}
-	if (times->guest_time == FREEZE_TIME_RAN || now_ns - times->time_stopped_ns > TELL_GUEST_NS)
-		tell_guest(vm);
+	times->stepped_ns += clock_now_ns() - vm->lent_since_ns;
+	vm->lent_since_ns = 0;
 }

@@ -19,17 +19,27 @@ struct vcpu *vcpu_current(void)
 	return current;
 }
 
-void vm_futex_wait(_Atomic uint32_t *word, uint32_t seen, uint64_t deadline_ns)
+void vm_futex_wait_in(_Atomic uint32_t *word, uint32_t seen, uint64_t deadline_ns, uint32_t groups)
 {
 	struct timespec ts = clock_timespec(deadline_ns);
 	/* FUTEX_WAIT_BITSET takes an absolute CLOCK_MONOTONIC time. Every caller looks at the word again. */
 	syscall(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, seen,
-		deadline_ns == CLOCK_NEVER_NS ? NULL : &ts, NULL, FUTEX_BITSET_MATCH_ANY);
+		deadline_ns == CLOCK_NEVER_NS ? NULL : &ts, NULL, groups);
+}
+
+void vm_futex_wake_in(_Atomic uint32_t *word, uint32_t groups)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE_BITSET | FUTEX_PRIVATE_FLAG, INT32_MAX, NULL, NULL, groups);
+}
+
+void vm_futex_wait(_Atomic uint32_t *word, uint32_t seen, uint64_t deadline_ns)
+{
+	vm_futex_wait_in(word, seen, deadline_ns, FUTEX_GROUP_ALL);
 }
 
 void vm_futex_wake(_Atomic uint32_t *word)
 {
-	syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, INT32_MAX, NULL, NULL, 0);
+	vm_futex_wake_in(word, FUTEX_GROUP_ALL);
 }
 
 void vcpu_set_immediate_exit(struct vcpu *vcpu, uint8_t value)
@@ -41,6 +51,7 @@ void vcpu_set_immediate_exit(struct vcpu *vcpu, uint8_t value)
 
 void vcpu_signal(struct vcpu *vcpu)
 {
+	atomic_fetch_add_explicit(&vcpu->n_kicks, 1, memory_order_relaxed);
 	pthread_kill(vcpu->thread, VCPU_KICK_SIGNAL);
 }
 
@@ -76,7 +87,7 @@ void vcpu_destroy(struct vcpu *vcpu)
 
 /* --- parking --- */
 
-static void capture(struct vcpu *vcpu)
+void vcpu_capture(struct vcpu *vcpu)
 {
 	struct vcpu_state *s = &vcpu->state;
 	s->read_errno = 0;
@@ -110,18 +121,21 @@ static void count_parked(struct vcpu *vcpu, uint32_t gate)
 		vm_futex_wake(&vm->unparked);
 }
 
-/* One KVM_RUN and what it asks for. */
-static void run_once(struct vcpu *vcpu)
+void vcpu_run_once(struct vcpu *vcpu)
 {
-	if (ioctl(vcpu->fd, KVM_RUN, 0) < 0) {
-		switch (errno) {
+	int r = ioctl(vcpu->fd, KVM_RUN, 0), errnum = errno;
+	/* No other thread writes it. */
+	atomic_store_explicit(&vcpu->n_exits, atomic_load_explicit(&vcpu->n_exits, memory_order_relaxed) + 1,
+		memory_order_relaxed);
+	if (r < 0) {
+		switch (errnum) {
 		case EINTR:
 			vcpu->completing = false;
 			return;
 		case EAGAIN: /* an AP that waits for its SIPI was woken by something else */
 			return;
 		default:
-			vcpu_report_run_error(vcpu, errno);
+			vcpu_report_run_error(vcpu, errnum);
 			vcpu->dead = true;
 			/* KVM will not complete it any more, and whoever waits for that would wait for ever.
 			 */
@@ -139,24 +153,29 @@ static void run_once(struct vcpu *vcpu)
 
 /* Registers are only right at an instruction boundary: what the last exit began is ended first, without
  * entering the guest. String and split accesses exit more than once, so until KVM says EINTR. */
-static void complete_access(struct vcpu *vcpu)
+void vcpu_complete_access(struct vcpu *vcpu)
 {
 	if (!vcpu->completing)
 		return;
 	vcpu_set_immediate_exit(vcpu, 1);
 	while (vcpu->completing)
-		run_once(vcpu);
+		vcpu_run_once(vcpu);
 }
 
 static void park(struct vcpu *vcpu, uint32_t gate)
 {
 	struct vm *vm = vcpu->vm;
-	complete_access(vcpu);
-	capture(vcpu);
+	vcpu_complete_access(vcpu);
+	vcpu_capture(vcpu);
 	count_parked(vcpu, gate);
-	uint32_t now;
-	while ((now = atomic_load_explicit(&vm->gate, memory_order_acquire)) == gate)
-		vm_futex_wait(&vm->gate, gate, CLOCK_NEVER_NS);
+	for (;;) {
+		uint32_t now = atomic_load_explicit(&vm->gate, memory_order_acquire);
+		if (now & GATE_STOP || GATE_NUMBER(now) != GATE_NUMBER(gate))
+			break;
+		/* Asked before NOTE turned over: if this sees nothing, the wait sees another word. */
+		vcpu_step_serve(vcpu);
+		vm_futex_wait_in(&vm->gate, now, CLOCK_NEVER_NS, vcpu_futex_group(vcpu));
+	}
 	vcpu_set_immediate_exit(vcpu, 0); /* then the gate is looked at again: see there */
 }
 
@@ -180,20 +199,21 @@ static void *vcpu_thread(void *arg)
 				vm_futex_wait(&vm->gate, gate, CLOCK_NEVER_NS);
 			continue;
 		}
-		run_once(vcpu);
+		vcpu_run_once(vcpu);
 		if (vcpu->dead)
-			complete_access(vcpu);
+			vcpu_complete_access(vcpu);
 		else if (__atomic_load_n(&vcpu->run->immediate_exit, __ATOMIC_RELAXED))
 			vcpu_set_immediate_exit(vcpu, 0);
 	}
 	/* A freeze that waits for us learns of the stop now, not at its next look. What was captured for one
 	 * that is held stays: its holder may be reading it. */
 	if (atomic_load_explicit(&vcpu->parked_at, memory_order_relaxed) != GATE_NUMBER(gate)) {
-		complete_access(vcpu);
-		capture(vcpu);
+		vcpu_complete_access(vcpu);
+		vcpu_capture(vcpu);
 		if (gate & GATE_CLOSED)
 			count_parked(vcpu, gate);
 	}
+	vcpu_step_leave(vcpu);
 	atomic_store_explicit(&vcpu->gone, 1, memory_order_release);
 	vm_futex_wake(&vcpu->gone);
 	return NULL;

@@ -242,6 +242,13 @@ struct gmem *vm_memory(const struct vm *vm)
 {
 	return vm->memory;
 }
+struct vm_vcpu_counts vm_vcpu_counts(const struct vm *vm, unsigned vcpu)
+{
+	assert(vcpu < vm->n_vcpus);
+	return (struct vm_vcpu_counts){
+		.exits = atomic_load_explicit(&vm->vcpus[vcpu].n_exits, memory_order_relaxed),
+		.kicks = atomic_load_explicit(&vm->vcpus[vcpu].n_kicks, memory_order_relaxed)};
+}
 uint64_t vm_first_run_ns(const struct vm *vm)
 {
 	return atomic_load_explicit(&vm->first_run_ns, memory_order_relaxed);

@@ -88,6 +88,12 @@ struct gmem *vm_memory(const struct vm *vm);
 /* Ends the VM from a device's write callback (power and reset registers); first caller wins. vCPU threads
  * only. */
 void vm_end(struct vm *vm, const struct vm_end_info *info);
+/* (any thread) How often KVM_RUN has returned to the vCPU's thread, and how many signals were sent to it for
+ * that. What leaves the guest alone leaves both alone. */
+struct vm_vcpu_counts {
+	uint64_t exits, kicks;
+};
+struct vm_vcpu_counts vm_vcpu_counts(const struct vm *vm, unsigned vcpu);
 /* (any thread) CLOCK_MONOTONIC ns of the first KVM_RUN, 0 before. */
 uint64_t vm_first_run_ns(const struct vm *vm);
 

@@ -3,10 +3,11 @@
  *
  * The gate is one futex word, so that no change of it can be slept through:
  *
- *     31        30..1            0
- *    STOP   freeze number     CLOSED
+ *     31     30        29..1            0
+ *    STOP   NOTE   freeze number     CLOSED
  *
- * A vCPU thread runs while STOP and CLOSED are clear, parks while CLOSED is set, leaves when STOP is set. */
+ * A vCPU thread runs while STOP and CLOSED are clear, parks while CLOSED is set, leaves when STOP is set.
+ * NOTE turns over, within a freeze, when a parked vCPU is given something to do (step.c). */
 #ifndef HOST_VM_VM_INTERNAL_H
 #define HOST_VM_VM_INTERNAL_H
 
@@ -22,7 +23,8 @@
 
 #define GATE_CLOSED 1u
 #define GATE_STOP 0x80000000u
-#define GATE_NUMBER(gate) ((gate) & ~GATE_STOP)
+#define GATE_NOTE 0x40000000u
+#define GATE_NUMBER(gate) ((gate) & ~(GATE_STOP | GATE_NOTE))
 
 /* Interrupts KVM_RUN and futex waits of vCPU threads. The handler does nothing. */
 #define VCPU_KICK_SIGNAL SIGRTMIN
@@ -40,10 +42,17 @@ struct vcpu {
 
 	_Atomic pid_t tid;          /* written once by its thread */
 	_Atomic uint32_t last_exit; /* KVM_EXIT_*, its thread */
+	_Atomic uint64_t n_exits;   /* its thread */
+	_Atomic uint64_t n_kicks;   /* any thread adds */
 	_Atomic uint32_t parked_at; /* gate number it has last parked for, its thread */
 	_Atomic uint32_t gone;      /* futex: its thread has nothing left to do but return */
 	bool dead;                  /* its thread only: shut down, failed or ended the VM */
 	bool completing;            /* its thread only: the last exit waits for its completion by KVM_RUN */
+	/* step.c. The state is a futex; the job is the asker's while it is not ASKED, its thread's while it
+	 * is. */
+	_Atomic uint32_t step_state;
+	struct step_job *step_job;
+	bool stepping, stepped; /* its thread only: an exit for debugging is awaited, has come */
 	/* guest_time.c: written by its thread before parked_at, read by the freezer */
 	uint64_t tsc_offset, tsc_deadline;
 	int tsc_offset_errno;
@@ -92,6 +101,12 @@ struct vm {
 	/* guest_time.c, the freezer only: T1; how much earlier freezes have left kvmclock ahead of the TSC */
 	struct kvm_clock_data stopped_at;
 	int64_t clock_ahead_ns;
+	uint64_t lent_since_ns; /* guest time goes on for a step since then; 0: none */
+
+	/* step.c: the asker sets and clears whose step is in progress (index + 1, 0: none); any thread says
+	 * that there are to be no more in this freeze. */
+	_Atomic unsigned stepping_vcpu;
+	atomic_bool steps_over;
 
 	pthread_mutex_t life_lock; /* start and stop; never held by vCPU threads */
 	bool stopped;
@@ -100,6 +115,7 @@ struct vm {
 	pthread_mutex_t freeze_lock; /* the fields below */
 	pthread_cond_t rendezvous_over;
 	bool freeze_held, freeze_shut;
+	uint64_t n_freezes;       /* begun */
 	uint64_t frozen_total_ns; /* of freezes that are over */
 	uint64_t frozen_since_ns; /* of the one that is held; 0: none */
 	bool rendezvous;          /* someone may be signalling vCPU threads: they must not be joined */
@@ -129,15 +145,35 @@ enum vcpu_exit_result vcpu_serve_exit(struct vcpu *vcpu);
 void vcpu_report_run_error(struct vcpu *vcpu, int errnum);
 const char *vcpu_exit_name(uint32_t reason);
 
-/* vcpu.c: the futex words; deadline on CLOCK_MONOTONIC. Spurious returns happen. */
+/* vcpu.c, its own thread: one KVM_RUN and what it asks for; ends what the last exit began, without entering
+ * the guest; reads what others may see of it. */
+void vcpu_run_once(struct vcpu *vcpu);
+void vcpu_complete_access(struct vcpu *vcpu);
+void vcpu_capture(struct vcpu *vcpu);
+/* step.c, its own thread: does what was asked of it while parked; the last word before it leaves. */
+void vcpu_step_serve(struct vcpu *vcpu);
+void vcpu_step_leave(struct vcpu *vcpu);
+/* vcpu.c: the futex words; deadline on CLOCK_MONOTONIC. Spurious returns happen. A waiter can be woken alone
+ * by its group. */
+#define FUTEX_GROUP_ALL UINT32_MAX
 void vm_futex_wait(_Atomic uint32_t *word, uint32_t seen, uint64_t deadline_ns);
+void vm_futex_wait_in(_Atomic uint32_t *word, uint32_t seen, uint64_t deadline_ns, uint32_t groups);
 void vm_futex_wake(_Atomic uint32_t *word);
+void vm_futex_wake_in(_Atomic uint32_t *word, uint32_t groups);
+/* Of a parked vCPU at the gate. */
+static inline uint32_t vcpu_futex_group(const struct vcpu *vcpu)
+{
+	return 1u << (vcpu->index % 32);
+}
 /* guest_time.c: of the freezing thread, within a freeze; but vm_time_can_stop() when the vCPUs are made, and
  * vcpu_time_capture() by each vCPU's thread as it parks. */
 bool vm_time_can_stop(const struct vm *vm);
 void vcpu_time_capture(struct vcpu *vcpu);
 void vm_time_stop(struct vm *vm, struct freeze_times *times, bool clock_runs);
 void vm_time_restart(struct vm *vm, struct freeze_times *times);
+/* Guest time goes on while vCPUs stay frozen, for one of them to be stepped; and stands still again. */
+void vm_time_lend(struct vm *vm, struct freeze_times *times);
+void vm_time_take_back(struct vm *vm, struct freeze_times *times);
 /* freeze.c: who waits for a turn gets ERR_CANCELLED, now and later; nobody signals vCPU threads on return.
  * The gate has STOP set. */
 void vm_freeze_shut(struct vm *vm);

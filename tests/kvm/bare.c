@@ -51,11 +51,21 @@ static void on_ended(const struct vm_end_info *info, void *arg)
 struct bare *bare_new(unsigned n_vcpus, const char *code, const char *code_end, unsigned flags)
 {
 	struct err err = ERR_INIT;
-	struct bare *bare = calloc(1, sizeof(*bare));
 	uint64_t bytes = round_up_u64(BARE_CELLS + (uint64_t)n_vcpus * BARE_CELL_BYTES, 2u << 20);
-	bare->memory = gmem_new(&bytes, 1, &err);
-	if (!bare->memory)
+	struct gmem *memory = gmem_new(&bytes, 1, &err);
+	if (!memory)
 		bare_die("memory: %s", err.message);
+	struct bare *bare = bare_new_on(memory, n_vcpus, code, code_end, flags);
+	bare->own_memory = memory;
+	return bare;
+}
+
+struct bare *bare_new_on(
+	struct gmem *memory, unsigned n_vcpus, const char *code, const char *code_end, unsigned flags)
+{
+	struct err err = ERR_INIT;
+	struct bare *bare = calloc(1, sizeof(*bare));
+	bare->memory = memory;
 	pgtable_write_identity(bare->memory);
 	regs_write_gdt(bare->memory);
 	if (gmem_write(bare->memory, GPA(BARE_CODE), code, (size_t)(code_end - code)) < 0)
@@ -100,7 +110,7 @@ void bare_free(struct bare *bare)
 	if (!bare)
 		return;
 	vm_free(bare->vm);
-	gmem_free(bare->memory);
+	gmem_free(bare->own_memory);
 	free(bare);
 }
 

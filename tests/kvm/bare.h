@@ -26,7 +26,7 @@
 		"_end:\n.popsection\n")
 
 struct bare {
-	struct gmem *memory;
+	struct gmem *memory, *own_memory; /* own: to be freed, or NULL */
 	struct vm *vm;
 	_Atomic uint64_t reads, writes, bytes_written; /* of the counting device */
 	_Atomic uint32_t ended;                        /* enum vm_end, or 0 */
@@ -37,6 +37,9 @@ struct bare {
 #define BARE_IRQCHIP 1u
 /* Makes the VM, not started. */
 struct bare *bare_new(unsigned n_vcpus, const char *code, const char *code_end, unsigned flags);
+/* The same on memory of the caller's, which outlives it and has room for code and cells. */
+struct bare *bare_new_on(
+	struct gmem *memory, unsigned n_vcpus, const char *code, const char *code_end, unsigned flags);
 void bare_free(struct bare *bare);
 SCOPE_GUARD(struct bare *, bare_free, bare_free)
 struct bare *bare_start(struct bare *bare);

@@ -95,6 +95,11 @@ Test(client_freeze, the_lease_ends_it)
 	end(b);
 }
 
+static void drop_answer(const struct err *err, Schedrig__V1__Response *response, void *arg)
+{
+	schedrig_free_message(response);
+}
+
 Test(client_freeze, a_client_that_goes_away_thaws)
 {
 	struct bare *b = begin();
@@ -111,7 +116,7 @@ Test(client_freeze, a_client_that_goes_away_thaws)
 	Schedrig__V1__FreezeRequest ask = SCHEDRIG__V1__FREEZE_REQUEST__INIT;
 	request.kind_case = SCHEDRIG__V1__REQUEST__KIND_FREEZE;
 	request.freeze = &ask;
-	cr_assert_eq(schedrig_start(waiter, &request, NULL, NULL, NULL, NULL, &err), 0);
+	cr_assert_eq(schedrig_start(waiter, &request, NULL, drop_answer, NULL, NULL, &err), 0);
 	cr_assert_eq(schedrig_process(waiter, &err), 0);
 	schedrig_close(waiter);
 	fixture_wait_clients(&f, holder, 1);
@@ -131,5 +136,121 @@ Test(client_freeze, a_detached_one_stays_until_the_end)
 	fixture_wait_clients(&f, asker, 1);
 	cr_assert(vm_is_frozen(b->vm));
 	schedrig_close(asker);
+	end(b);
+}
+
+static uint64_t cold_read(struct schedrig *client, struct err *err)
+{
+	Schedrig__V1__KernelRead read = SCHEDRIG__V1__KERNEL_READ__INIT, *list[] = {&read};
+	Schedrig__V1__ReadRequest request = SCHEDRIG__V1__READ_REQUEST__INIT;
+	Schedrig__V1__ReadResponse *response = NULL;
+	request.n_reads = 1;
+	request.reads = list;
+	request.cold = true;
+	cr_assert_eq(schedrig_read(client, &request, &response, err), 0, "%s", err->message);
+	uint64_t within = response->values[0]->value;
+	schedrig_free_message(response);
+	return within;
+}
+
+/* The fake engine says whether it was given a freeze to work within. */
+Test(client_freeze, cold_accesses_use_the_freeze_of_their_client)
+{
+	struct bare *b = begin();
+	struct schedrig *one = client_open(), *two = client_open();
+	struct err err = ERR_INIT;
+	Schedrig__V1__Thawed *thawed = NULL;
+	cr_assert_eq(cold_read(one, &err), 0);
+	cr_assert_eq(freeze(one, NULL, &err), 0, "%s", err.message);
+	cr_assert_eq(cold_read(one, &err), 1);
+	cr_assert_eq(cold_read(two, &err), 0, "another one's is none of its business");
+	cr_assert_eq(schedrig_thaw(one, &thawed, &err), 0, "%s", err.message);
+	schedrig_free_message(thawed);
+	cr_assert_eq(cold_read(one, &err), 0);
+	/* Nobody's is everybody's. */
+	cr_assert_eq(
+		freeze(one, &(struct schedrig_freeze_options){.detach = true}, &err), 0, "%s", err.message);
+	cr_assert_eq(cold_read(one, &err), 1);
+	cr_assert_eq(cold_read(two, &err), 1);
+	schedrig_close(one);
+	schedrig_close(two);
+	end(b);
+}
+
+static int step(
+	struct schedrig *client, uint32_t vcpu, uint32_t count, Schedrig__V1__Stepped **ret, struct err *err)
+{
+	*err = ERR_INIT;
+	return schedrig_step(client, vcpu, count, 0, ret, err);
+}
+
+Test(client_freeze, steps_within_a_freeze_of_ones_own)
+{
+	struct bare *b = begin();
+	struct schedrig *one = client_open(), *two = client_open();
+	struct err err = ERR_INIT;
+	Schedrig__V1__Stepped *stepped = NULL;
+	Schedrig__V1__Thawed *thawed = NULL;
+	cr_assert_lt(step(one, 0, 1, &stepped, &err), 0);
+	cr_assert_eq(err.code, ERR_FAILED_PRECONDITION);
+	cr_assert_str_eq(err.reason, "not-frozen", "%s", err.message);
+	cr_assert_eq(freeze(one, NULL, &err), 0, "%s", err.message);
+	cr_assert_lt(step(two, 0, 1, &stepped, &err), 0);
+	cr_assert_str_eq(err.reason, "not-owner", "%s", err.message);
+	cr_assert_lt(step(one, 2, 1, &stepped, &err), 0);
+	cr_assert_eq(err.code, ERR_INVALID_ARGUMENT, "%s", err.message);
+	cr_assert_eq(step(one, 1, 0, &stepped, &err), 0, "%s", err.message);
+	cr_assert_eq(stepped->executed, 0);
+	cr_assert_eq(stepped->registers->rbx, 1);
+	cr_assert(stepped->registers->rip >= BARE_CODE && stepped->registers->rip < BARE_CODE + 16);
+	schedrig_free_message(stepped);
+	uint64_t at = bare_cell(b, 0), other = bare_cell(b, 1);
+	if (step(one, 0, 10, &stepped, &err) == 0) {
+		cr_assert_eq(stepped->executed, 10);
+		cr_assert_eq(stepped->end, SCHEDRIG__V1__STEPPED_END__STEPPED_END_COUNT);
+		cr_assert_eq(bare_cell(b, 0), at + 5);
+		schedrig_free_message(stepped);
+	} else {
+		cr_assert_eq(err.code, ERR_UNSUPPORTED, "%s", err.message);
+		cr_assert_str_eq(err.reason, "no-single-step");
+		cr_assert_eq(bare_cell(b, 0), at);
+	}
+	cr_assert_eq(bare_cell(b, 1), other);
+	cr_assert_eq(schedrig_thaw(one, &thawed, &err), 0, "%s", err.message);
+	schedrig_free_message(thawed);
+	counts(b);
+	schedrig_close(one);
+	schedrig_close(two);
+	end(b);
+}
+
+/* A thaw that comes while somebody works within the freeze: both get their answers, in whatever order. */
+Test(client_freeze, a_thaw_waits_for_who_works_within_the_freeze)
+{
+	struct bare *b = begin();
+	struct err err = ERR_INIT;
+	for (unsigned round = 0; round < 30; round++) {
+		struct schedrig *one = client_open(), *two = client_open();
+		Schedrig__V1__Thawed *thawed = NULL;
+		Schedrig__V1__Request request = SCHEDRIG__V1__REQUEST__INIT;
+		Schedrig__V1__StepRequest ask = SCHEDRIG__V1__STEP_REQUEST__INIT;
+		cr_assert_eq(freeze(one, NULL, &err), 0, "%s", err.message);
+		ask.count = 100000;
+		request.kind_case = SCHEDRIG__V1__REQUEST__KIND_STEP;
+		request.step = &ask;
+		cr_assert_eq(schedrig_start(one, &request, NULL, drop_answer, NULL, NULL, &err), 0);
+		cr_assert_eq(schedrig_process(one, &err), 0);
+		if (round % 2) {
+			cr_assert_eq(schedrig_thaw(two, &thawed, &err), 0, "%s", err.message);
+			schedrig_free_message(thawed);
+			cr_assert_not(vm_is_frozen(b->vm));
+			schedrig_close(one);
+		} else {
+			schedrig_close(one);
+			bare_wait(!vm_is_frozen(b->vm), "the VM is thawed");
+		}
+		schedrig_close(two);
+		counts(b);
+	}
 	end(b);
 }

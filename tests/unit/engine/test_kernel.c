@@ -57,7 +57,7 @@ static Schedrig__V1__ReadResponse *read_all(const char *text, struct err *err)
 	Schedrig__V1__ReadRequest *request = load(&schedrig__v1__read_request__descriptor, text);
 	Schedrig__V1__ReadResponse *response = NULL;
 	*err = ERR_INIT;
-	int r = engine_read(engine, request, &response, err);
+	int r = engine_read(engine, request, NULL, &response, err);
 	cr_assert_eq(r == 0, response != NULL);
 	pb_free(request);
 	return response;
@@ -68,7 +68,7 @@ static Schedrig__V1__ReadResponse *write_all(const char *text, struct err *err)
 	Schedrig__V1__WriteRequest *request = load(&schedrig__v1__write_request__descriptor, text);
 	Schedrig__V1__ReadResponse *response = NULL;
 	*err = ERR_INIT;
-	int r = engine_write(engine, request, &response, err);
+	int r = engine_write(engine, request, NULL, &response, err);
 	cr_assert_eq(r == 0, response != NULL);
 	pb_free(request);
 	return response;
@@ -302,7 +302,7 @@ static Schedrig__V1__ReadPreparedResponse *read_handles(
 	request.handles = handles;
 	request.cold = cold;
 	*err = ERR_INIT;
-	int r = engine_read_prepared(prepared, &request, &response, err);
+	int r = engine_read_prepared(prepared, &request, NULL, &response, err);
 	cr_assert_eq(r == 0, response != NULL, "%s", err->message);
 	return response;
 }

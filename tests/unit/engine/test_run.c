@@ -91,7 +91,7 @@ Test(run, order_of_a_run)
 	struct rig rig = {0};
 	rig_start(&rig);
 	Schedrig__V1__RunResult *result =
-		run(&rig, "name: order\nduration: 100ms\n"
+		run(&rig, "name: order\nduration: 3s\n"
 			  "backdrop: {cgroups: [{name: a}], ops: [{add_cgroup: b}]}\n"
 			  "steps:\n"
 			  "- {ops: [{freeze_cgroup: {cgroup: a}}, {unfreeze_cgroup: {cgroup: a}}], setup: "
