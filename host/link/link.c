@@ -299,10 +299,14 @@ int link_notify(struct link *link, const Schedrig__V1__AgentRequest *request, st
 	if (!out)
 		return -ENOMEM;
 	pthread_mutex_lock(&link->lock);
+	bool ready = link->ready;
 	out->seq = link->next_seq++;
 	out->unawaited = true;
 	pthread_mutex_unlock(&link->lock);
-	return post(link, out, err);
+	if (ready)
+		return post(link, out, err);
+	free(out);
+	return err_set(err, ERR_AGENT_LOST, "the agent is not connected");
 }
 
 void link_cancel(struct link *link, const struct err *why)

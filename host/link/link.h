@@ -67,7 +67,7 @@ int link_call_noting(struct link *link, const Schedrig__V1__AgentRequest *reques
 	void (*queued)(uint64_t seq, void *arg), void *arg, Schedrig__V1__AgentResponse **ret_response,
 	struct err *err) must_check;
 /* (any thread) Sends a request whose answer nobody waits for (CancelOps while a call blocks). 0 says that it
- * is queued, no more. */
+ * is queued, no more. ERR_AGENT_LOST when the agent is not ready. */
 int link_notify(struct link *link, const Schedrig__V1__AgentRequest *request, struct err *err) must_check;
 /* (any thread) Makes every call in flight, and until link_resume() every later one, fail with this error: the
  * guest is gone, say. */

@@ -85,6 +85,12 @@ bool link_bench_wait(struct link_bench *bench, unsigned readies, unsigned losses
 	return true;
 }
 
+bool link_bench_lost(struct link_bench *bench, unsigned losses)
+{
+	SCOPE_LOCK(&bench->lock);
+	return bench->losses >= losses;
+}
+
 void link_bench_stop(struct link_bench *bench)
 {
 	loop_stop(bench->loop);

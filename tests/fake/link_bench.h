@@ -25,6 +25,8 @@ void link_bench_start(struct link_bench *bench, unsigned n_cpus);
 void link_bench_accept(struct link_bench *bench, int fd);
 /* Waits for that many ready (or refusal) and lost callbacks in all; false after 10 s. */
 bool link_bench_wait(struct link_bench *bench, unsigned readies, unsigned losses);
+/* Whether that many connections have been lost. */
+bool link_bench_lost(struct link_bench *bench, unsigned losses);
 void link_bench_stop(struct link_bench *bench);
 
 #endif
