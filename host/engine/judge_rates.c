@@ -107,7 +107,7 @@ struct pool_rule {
 static void number_text(const struct pool_rule *rule, double value, char *buffer, size_t size)
 {
 	if (rule->is_time)
-		format_duration((uint64_t)value, buffer, size);
+		format_duration(value < 1e19 ? (uint64_t)value : UINT64_MAX, buffer, size);
 	else
 		snprintf(buffer, size, "%.4g", value);
 }

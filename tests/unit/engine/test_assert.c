@@ -4,6 +4,7 @@
 #include "bench.h"
 #include "common/clock.h"
 #include "common/hist.h"
+#include "host/engine/assertion_list.h"
 #include "host/engine/assertions.h"
 #include "host/engine/engine_internal.h"
 #include "host/engine/expect.h"
@@ -427,6 +428,25 @@ Test(assertion, what_can_fail_is_an_assertion)
 	cr_assert(assertions_any(s->steps[3]->assertions));
 	cr_assert_not(assertions_govern(s->steps[2]->assertions));
 	pb_free(s);
+}
+
+Test(assertion, the_list_for_people_is_the_schema)
+{
+	static const char *const names[] = {
+#define X(name, parameter, unit, standard, rule) #name,
+		ASSERTION_LIST(X)
+#undef X
+	};
+	const ProtobufCMessageDescriptor *type = &schedrig__v1__assertions__descriptor;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		cr_expect(protobuf_c_message_descriptor_get_field_by_name(type, names[i]), "%s is no field",
+			names[i]);
+	for (unsigned i = 0; i < type->n_fields; i++) {
+		bool listed = false;
+		for (size_t k = 0; k < ARRAY_SIZE(names); k++)
+			listed |= strcmp(names[k], type->fields[i].name) == 0;
+		cr_expect(listed, "%s is not in assertion_list.h", type->fields[i].name);
+	}
 }
 
 /* ---- measurements */
