@@ -7,6 +7,7 @@
 #include "host/vm/power.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
@@ -286,4 +287,25 @@ Test(run, nothing_is_left_behind)
 	bare_free(bare_start(NEW(4, guest_count, 0)));
 	cr_assert_eq(bare_count_entries("fd"), fds);
 	cr_assert_eq(bare_count_entries("task"), tasks);
+}
+
+static uint64_t run_ns(const struct bare *b, unsigned vcpu)
+{
+	struct vm_host_time time = {0};
+	cr_assert_eq(vm_vcpu_host_time(b->vm, vcpu, &time), 0);
+	return time.run_ns;
+}
+
+Test(run, what_the_host_gave_a_vcpu_is_known)
+{
+	_cleanup_(bare_free_p) struct bare *b = NEW(2, guest_count, 0);
+	struct vm_host_time time;
+	cr_assert_eq(vm_vcpu_host_time(b->vm, 0, &time), -ESRCH, "it does not run yet");
+	bare_start(b);
+	bare_wait_all_running(b);
+	cr_assert_eq(vm_vcpu_host_time(b->vm, 2, &time), -ESRCH, "there is none");
+	for (unsigned vcpu = 0; vcpu < 2; vcpu++) {
+		uint64_t before = run_ns(b, vcpu);
+		bare_wait(run_ns(b, vcpu) > before, "the host counts the vCPU's time");
+	}
 }

@@ -134,6 +134,12 @@ Test(btf, real_kernels)
 		cr_assert_eq(p.size_bytes, 8);
 		cr_assert_str_eq(
 			kbtf_name(btf, kbtf_resolve(btf, kbtf_target(btf, p.type, NULL))), "task_struct");
+		int64_t value = -1;
+		cr_assert_eq(kbtf_enumerator(btf, "vm_event_item", "PGMIGRATE_SUCCESS", &value, &err), 0);
+		cr_assert_gt(value, 0);
+		cr_assert_lt(kbtf_enumerator(btf, "vm_event_item", "NO_SUCH_EVENT", &value, &err), 0);
+		cr_assert_eq(err.code, ERR_NOT_FOUND);
+		cr_assert_lt(kbtf_enumerator(btf, "task_struct", "comm", &value, &err), 0);
 		kbtf_free(btf);
 		symbols_free(s);
 	}
