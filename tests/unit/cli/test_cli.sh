@@ -76,6 +76,10 @@ expect 'lint: impossible topology' 64 '3 LLCs cannot be shared out over 2 nodes'
 expect 'lint: against a topology' 64 'LLC' "$schedrig" lint -t 1n1l1c1t <(sed 's/llc: 0/llc: 7/' good.yaml)
 expect 'list: work types' 0 $'bursty: spins\nburst \ndefault 50ms (1ns to 3600s)\nin multiples of 2\nirq_wake: not in this version' \
 	"$schedrig" list work-types
+expect 'list: assertions' 0 $'max_p99_wake_latency: \n    duration\nmax_steal_pct: \ndefault 20\nexpect_value: ' \
+	"$schedrig" list assertions
+expect 'list: metrics' 0 $'wake_p99 \nns \nlower is better' "$schedrig" list metrics
+expect 'list: metrics as JSON' 0 $'"name": "iteration_rate"\n"better": "higher"' "$schedrig" --json list metrics
 expect 'list: what?' 64 'there is no list of `frobs`' "$schedrig" list frobs
 expect 'no socket named' 64 '-s PATH' "$schedrig" info
 expect 'no controller' 69 'there is no socket none.sock' "$schedrig" -s none.sock info
