@@ -26,7 +26,7 @@
 	X(260, "timeout", "DURATION", "Stop the VM after this time")                                         \
 	X(261, "agent", "PATH", "Agent to put into the VM")
 
-enum { KEY_STAGE = 300 };
+enum { KEY_STAGE = 300, KEY_NET };
 
 struct run_args {
 	const char *file, *topology;
@@ -88,6 +88,9 @@ static error_t take(int key, char *arg, struct argp_state *state)
 #undef X
 	case 't':
 		args->topology = arg;
+		return 0;
+	case KEY_NET:
+		add(args, strdup("--net"));
 		return 0;
 	case KEY_STAGE:
 		equals = strchr(arg, '=');
@@ -245,6 +248,9 @@ int cli_run(struct cli *cli, int argc, char **argv)
 				"CPUs, as in 2n4l4c2t: nodes, LLCs in total, cores per LLC, threads "
 				"(default " DEFAULT_TOPOLOGY ")",
 				0},
+		{"net", KEY_NET, NULL, 0,
+			"Give the VM a network device whose frames come back to it (net_traffic, irq_wake)",
+			0},
 		{"stage", KEY_STAGE, "NAME=PATH", 0,
 			"Ship a program into the VM; those of the scenario's payloads are found by "
 			"themselves",

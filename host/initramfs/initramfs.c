@@ -34,13 +34,17 @@
 /* What a dead controller left half-written. */
 #define TEMPORARY_MAX_AGE_S 600
 
-const struct initramfs_module initramfs_default_modules[] = {
-	{"virtio_mmio", "CONFIG_VIRTIO_MMIO", "virtio-mmio", false},
-	{"vmw_vsock_virtio_transport", "CONFIG_VIRTIO_VSOCKETS", "virtio-vsock", false},
-	{"virtio_rng", "CONFIG_HW_RANDOM_VIRTIO", "virtio-rng", true},
-	{"virtio_blk", "CONFIG_VIRTIO_BLK", "virtio-blk", true},
-	{0},
-};
+/* clang-format off */
+#define DEFAULT_MODULES                                                                                      \
+	{"virtio_mmio", "CONFIG_VIRTIO_MMIO", "virtio-mmio", false},                                         \
+	{"vmw_vsock_virtio_transport", "CONFIG_VIRTIO_VSOCKETS", "virtio-vsock", false},                     \
+	{"virtio_rng", "CONFIG_HW_RANDOM_VIRTIO", "virtio-rng", true},                                       \
+	{"virtio_blk", "CONFIG_VIRTIO_BLK", "virtio-blk", true}
+/* clang-format on */
+
+const struct initramfs_module initramfs_default_modules[] = {DEFAULT_MODULES, {0}};
+const struct initramfs_module initramfs_net_modules[] = {
+	DEFAULT_MODULES, {"virtio_net", "CONFIG_VIRTIO_NET", "virtio-net (--net)", false}, {0}};
 
 int initramfs_check_name(const char *name, struct err *err)
 {

@@ -40,6 +40,8 @@ struct initramfs_module {
 };
 /* virtio_mmio and virtio-vsock, and where there are any virtio-rng and virtio-blk. Ends with a name NULL. */
 extern const struct initramfs_module initramfs_default_modules[];
+/* The same, and virtio-net. */
+extern const struct initramfs_module initramfs_net_modules[];
 
 struct initramfs_staged {
 	const char *name; /* in the guest: /staged/NAME */

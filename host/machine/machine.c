@@ -88,12 +88,22 @@ static int prepare_initramfs(struct machine *m, struct err *err)
 	}
 	struct initramfs_config config = {.kernel = &m->kernel,
 		.agent = agent,
+		.modules = o->net ? initramfs_net_modules : NULL,
 		.staged = staged,
 		.n_staged = o->n_stage,
 		.cache_dir = m->cache_dir};
 	r = initramfs_open(&config, &m->initramfs, err);
 	free(staged);
 	return r;
+}
+
+/* Takes the device over; NULL: it could not be made, err says why. */
+static int add_device(struct machine *m, struct virtio_device *dev, struct err *err)
+{
+	if (!dev)
+		return err_errno(err->code);
+	m->devices[m->n_devices++] = dev;
+	return virtio_attach(m->vm, m->loop, dev, m->n_devices - 1, err);
 }
 
 static int add_devices(struct machine *m, struct err *err)
@@ -111,17 +121,15 @@ static int add_devices(struct machine *m, struct err *err)
 	m->vsock = vsock_new(&vsock, m->loop, err);
 	if (!m->vsock)
 		return err_errno(err->code);
-	m->devices[m->n_devices++] = vsock_device(m->vsock);
-	r = virtio_attach(m->vm, m->loop, vsock_device(m->vsock), m->n_devices - 1, err);
+	r = add_device(m, vsock_device(m->vsock), err);
 	if (r == 0)
 		r = vsock_listen(m->vsock, WIRE_AGENT_PORT, machine_on_agent, m, err);
 	if (r < 0)
 		return r;
-	struct virtio_device *rng = rng_new(err);
-	if (!rng)
-		return err_errno(err->code);
-	m->devices[m->n_devices++] = rng;
-	return virtio_attach(m->vm, m->loop, rng, m->n_devices - 1, err);
+	r = add_device(m, rng_new(err), err);
+	if (r == 0 && m->options->net)
+		r = add_device(m, net_new(err), err);
+	return r;
 }
 
 static int load_guest(struct machine *m, struct err *err)

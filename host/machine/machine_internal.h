@@ -13,6 +13,7 @@
 #include "host/machine/speed.h"
 #include "host/snapshot/store.h"
 #include "host/virtio/device.h"
+#include "host/virtio/net.h"
 #include "host/virtio/rng.h"
 #include "host/virtio/vsock_user.h"
 #include "host/vm/boot.h"

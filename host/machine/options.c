@@ -19,6 +19,7 @@ enum {
 	KEY_READY_FD,
 	KEY_AGENT,
 	KEY_DIE_WITH_PARENT,
+	KEY_NET,
 };
 
 static const struct argp_option argp_options[] = {
@@ -34,6 +35,10 @@ static const struct argp_option argp_options[] = {
 	{"stage", KEY_STAGE, "NAME=PATH", 0,
 		"Ship a program (with the libraries it needs) into the VM; may be repeated", 0},
 	{"pin", KEY_PIN, "LIST", 0, "Host CPUs for the vCPU threads, as in 1 or 0-3", 0},
+	{"net", KEY_NET, NULL, 0,
+		"Give the VM a network device whose frames come back to it, for work that needs packets and "
+		"interrupts",
+		0},
 	{"console", KEY_CONSOLE, "FILE", 0, "File that gets the serial console", 0},
 	{"timeout", KEY_TIMEOUT, "DURATION", 0, "Stop the VM after this time", 0},
 	{"ready-fd", KEY_READY_FD, "N", 0, "Write 'ready' or 'error CODE TEXT' to this file descriptor", 0},
@@ -117,6 +122,9 @@ static int take(struct parse_state *state, int key, const char *arg)
 		break;
 	case KEY_AGENT:
 		o->agent = arg;
+		break;
+	case KEY_NET:
+		o->net = true;
 		break;
 	case KEY_DIE_WITH_PARENT:
 		o->die_with_parent = true;

@@ -29,6 +29,7 @@ struct options {
 	struct cpuset pin;    /* host CPUs for vCPU threads */
 	uint64_t timeout_ns;  /* whole life; 0: none */
 	int ready_fd;         /* -1: none */
+	bool net;             /* a network device: a loopback inside the VM */
 	bool die_with_parent; /* stop when the process that started this one is gone */
 	unsigned n_stage;
 	struct staged_file stage[OPTIONS_STAGE_MAX];

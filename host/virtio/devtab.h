@@ -11,7 +11,8 @@
 	X(vsock, "stream sockets between guest and host")                                                    \
 	X(rng, "entropy from the host")                                                                      \
 	X(console, "text from the guest")                                                                    \
-	X(blk, "a disk on a raw file or a sparse temporary")
+	X(blk, "a disk on a raw file or a sparse temporary")                                                 \
+	X(net, "a loopback: frames that the guest sends come back to it")
 
 #define X(name, what) extern const struct virtio_ops virtio_##name##_ops;
 VIRTIO_DEVICE_LIST(X)

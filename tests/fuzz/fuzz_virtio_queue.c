@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Register writes, ring bytes and descriptors of a hostile driver, on the rng (writes guest memory) or the
- * console (reads it). Guest memory lies between guard pages (tests/fake/virtio_driver.c). */
+/* Register writes, ring bytes and descriptors of a hostile driver, on the rng (writes guest memory), the
+ * console (reads it), the disk or the network device (both). Guest memory lies between guard pages
+ * (tests/fake/virtio_driver.c). */
 #include "host/virtio/blk.h"
 #include "host/virtio/console.h"
+#include "host/virtio/net.h"
 #include "host/virtio/rng.h"
 #include "tests/fake/virtio_driver.h"
 #include "tests/fuzz/fuzz.h"
@@ -107,6 +109,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 	struct blk_config disk = {.directory = "/tmp", .size_bytes = 1 << 16};
 	uint8_t which = fuzz_u8(&in);
 	driver_bind(&d, which % 8 == 7 ? blk_new(&disk, NULL)
+			: which == 'n' ? net_new(NULL)
 			: which & 1    ? console_new(&config, NULL)
 				       : rng_new(NULL));
 	while (in.left)

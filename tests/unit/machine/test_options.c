@@ -43,6 +43,10 @@ Test(options, values)
 	cr_assert_eq(parse(&o, &err, "--timeout=1m30s", "--ready-fd=5"), 0);
 	cr_assert_eq(o.timeout_ns, 90000000000ull);
 	cr_assert_eq(o.ready_fd, 5);
+	cr_assert(!o.net, "the network device is there on request only");
+	options_deinit(&o);
+	cr_assert_eq(parse(&o, &err, "--net", NULL), 0);
+	cr_assert(o.net);
 	options_deinit(&o);
 }
 
