@@ -56,14 +56,11 @@
 	X(38, io_sync_write, IO_SYNC_WRITE, 1, "1", "writes 4 KiB at a time and waits for the disk")         \
 	X(39, io_rand_read, IO_RAND_READ, 1, "1", "reads 4 KiB at random places that no cache has")          \
 	X(40, io_convoy, IO_CONVOY, 1, "1", "all workers write into one file")                               \
+	X(41, net_traffic, NET_TRAFFIC, 1, "1", "frames to itself over the network device (--net)")          \
+	X(42, irq_wake, IRQ_WAKE, 2, "2", "one sends, the other is woken from the interrupt path (--net)")   \
 	X(43, schbench, SCHBENCH, 1, "1", "wake-up and request latency in schbench's manner")                \
 	X(44, cache_server, CACHE_SERVER, 1, "1", "get/miss mix of a cache server")                          \
 	X(45, custom, CUSTOM, 1, "1", "a program of the user's that speaks the worker protocol")
-
-/* Those that this version does not have. X(snake_name, "why") */
-#define WORK_LATER_LIST(X)                                                                                   \
-	X(net_traffic, "needs a network device, which this version's machines do not have")                  \
-	X(irq_wake, "needs a network device, which this version's machines do not have")
 
 /* The parameters of each type: P(name, KIND, default, min, max, "what it is"). Kinds are those of
  * WORK_PARAM_KIND_LIST; name is the field's in the type's message. */
@@ -186,6 +183,15 @@
 #define WORK_PARAMS_io_sync_write(P)
 #define WORK_PARAMS_io_rand_read(P)
 #define WORK_PARAMS_io_convoy(P)
+#define WORK_FRAME_MIN 60
+#define WORK_FRAME_MAX 1514
+#define WORK_PARAMS_net_traffic(P)                                                                           \
+	P(interval, DURATION, 1 * WORK_MS, 0, WORK_SECOND, "time between two frames")                        \
+	P(frame, SIZE, 256, WORK_FRAME_MIN, WORK_FRAME_MAX, "length of a frame, Ethernet header included")
+#define WORK_PARAMS_irq_wake(P)                                                                              \
+	P(interval, DURATION, 1 * WORK_MS, 1000, WORK_SECOND, "time between two frames")                     \
+	P(frame, SIZE, WORK_FRAME_MIN, WORK_FRAME_MIN, WORK_FRAME_MAX,                                       \
+		"length of a frame, Ethernet header included")
 #define WORK_PARAMS_schbench(P)                                                                              \
 	P(messengers, COUNT, 1, 1, 64, "who hand out requests")                                              \
 	P(workers, COUNT, 0, 0, 1024, "of each messenger; 0: one for each CPU")                              \

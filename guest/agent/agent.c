@@ -57,6 +57,7 @@ static void agent_stop(struct agent *agent)
 	for (unsigned i = 0; i < agent->lanes_started; i++)
 		lane_cancel(&agent->lanes[i], 0);
 	lanes_stop(agent);
+	raise_stop(agent);
 	if (agent->page)
 		page_stop(agent);
 	if (!agent->loop)
@@ -78,13 +79,15 @@ int agent_run(const struct agent_config *config, struct err *err)
 	if (!agent)
 		return err_set_os(err, ERR_GUEST_OS, ENOMEM, "cannot start the agent");
 	agent->config = *config;
-	agent->kmsg_fd = agent->connecting_fd = -1;
+	agent->kmsg_fd = agent->connecting_fd = agent->unanswered_fd = -1;
 	atomic_init(&agent->speed_percent, 100);
 	pthread_mutex_init(&agent->begin_lock, NULL);
+	pthread_mutex_init(&agent->unanswered_lock, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	int r = agent_start(agent, err);
+	if (r == 0)
+		r = link_start(agent, err);
 	if (r == 0) {
-		link_start(agent);
 		loop_run(agent->loop);
 		r = agent->result;
 		if (r < 0)
@@ -92,6 +95,7 @@ int agent_run(const struct agent_config *config, struct err *err)
 	}
 	agent_stop(agent);
 	pthread_mutex_destroy(&agent->begin_lock);
+	pthread_mutex_destroy(&agent->unanswered_lock);
 	begin_unref(agent->begin);
 	free(agent);
 	return r;

@@ -24,6 +24,7 @@ struct list {
 	const PB(ScenarioBegin) * begin;
 	PB(Payload) * *payloads; /* of an ad-hoc request */
 	size_t n_payloads;
+	bool untold; /* there was no memory for a result */
 };
 
 /* The results of one time through the list. */
@@ -70,13 +71,14 @@ static bool judge(const PB(Op) * op, int r, struct err *err, PB(OpResult) * resu
 	return result->expected_error;
 }
 
-static bool apply_one(
-	const struct list *list, const PB(PlacedOp) * placed, uint32_t number, struct pass *pass)
+static bool apply_one(struct list *list, const PB(PlacedOp) * placed, uint32_t number, struct pass *pass)
 {
 	struct agent *agent = list->lane->agent;
 	PB(OpResult) *result = PB_NEW(pass->arena, OpResult, op_result);
-	if (!ops_append(pass->arena, &pass->results, &pass->n_results, result))
+	if (!ops_append(pass->arena, &pass->results, &pass->n_results, result)) {
+		list->untold = true;
 		return false;
+	}
 	int kind = placed->op ? ops_kind(placed->op) : -1;
 	struct op_run run = {
 		.scene = agent->scene,
@@ -105,6 +107,7 @@ static bool apply_one(
 	result->pass = number;
 	if (!result->place || !result->kind) {
 		pass->n_results--;
+		list->untold = true;
 		return false;
 	}
 	result->begin_ns = clock_now_ns();
@@ -121,38 +124,34 @@ static bool apply_one(
 		page_op(agent, list->lane, -1);
 	}
 	result->end_ns = clock_now_ns();
-	if (!placed->op) {
-		result->error = ops_error(pass->arena, &err);
-		return false;
+	static const PB(Op) none = SCHEDRIG__V1__OP__INIT;
+	bool good = judge(placed->op ? placed->op : &none, r, &err, result, pass->arena);
+	/* A failure without its error would be read as success. */
+	if (err.code && !result->error) {
+		pass->n_results--;
+		list->untold = true;
 	}
-	return judge(placed->op, r, &err, result, pass->arena);
+	return good && !list->untold;
 }
 
 /* True: every op succeeded, or failed as expected. */
-static bool apply_pass(const struct list *list, uint32_t number, struct pass *pass)
+static bool apply_pass(struct list *list, uint32_t number, struct pass *pass)
 {
 	*pass = (struct pass){.arena = arena_new(PASS_ARENA_BYTES)};
-	if (!pass->arena)
+	if (!pass->arena) {
+		list->untold = true;
 		return false;
+	}
 	for (size_t i = 0; i < list->n_ops; i++)
 		if (!apply_one(list, list->ops[i], number, pass))
 			return false;
 	return true;
 }
 
-static void add_results(struct arena *arena, PB(OpsDone) * done, const struct pass *pass)
+static void add_results(struct list *list, struct arena *arena, PB(OpsDone) * done, const struct pass *pass)
 {
 	for (size_t i = 0; i < pass->n_results; i++)
-		(void)ops_append(arena, &done->results, &done->n_results, pass->results[i]);
-}
-
-static void say_cancelled(const struct lane *lane, struct arena *arena, PB(AgentResponse) * response)
-{
-	struct err err = ERR_INIT;
-	if (!atomic_load(&lane->cancel.asked))
-		return;
-	err_set(&err, ERR_CANCELLED, "given up on request");
-	response->error = ops_error(arena, &err);
+		list->untold |= !ops_append(arena, &done->results, &done->n_results, pass->results[i]);
 }
 
 static uint64_t request_deadline(const PB(AgentRequest) * request)
@@ -160,32 +159,37 @@ static uint64_t request_deadline(const PB(AgentRequest) * request)
 	return request->deadline ? clock_deadline_ns(request->deadline->ns) : CLOCK_NEVER_NS;
 }
 
-static void send_done(struct lane *lane, const struct job *job, struct arena *arena,
-	PB(AgentResponse) * response, PB(OpsDone) * done)
+static void send_done(struct list *list, struct job *job, PB(AgentResponse) * response, PB(OpsDone) * done)
 {
-	say_cancelled(lane, arena, response);
+	struct lane *lane = list->lane;
+	struct err err = ERR_INIT;
 	response->kind_case = SCHEDRIG__V1__AGENT_RESPONSE__KIND_OPS_DONE;
 	response->ops_done = done;
-	link_send(lane->agent, job->link, WIRE_RESPONSE, job->seq, &response->base);
+	if (list->untold)
+		err_set_os(&err, ERR_GUEST_OS, ENOMEM, "what the ops came to could not all be told");
+	else if (atomic_load(&lane->cancel.asked))
+		err_set(&err, ERR_CANCELLED, "given up on request");
+	if (err.code)
+		serve_refuse(lane, job, response, &err);
+	else
+		link_answer(lane->agent, job, response);
 }
 
-void apply_ops(struct lane *lane, const struct job *job, struct arena *arena, PB(AgentResponse) * response)
+void apply_ops(struct lane *lane, struct job *job, struct arena *arena, PB(AgentResponse) * response)
 {
 	const PB(ApplyOps) *apply = job->request->apply_ops;
 	struct list list = {lane, apply->ops, apply->n_ops, apply->scope, apply->phase,
 		request_deadline(job->request), job->begin ? job->begin->message : NULL, apply->payloads,
 		apply->n_payloads};
-	PB(OpsDone) *done = PB_NEW(arena, OpsDone, ops_done);
-	if (!done)
-		return;
+	PB(OpsDone) done = SCHEDRIG__V1__OPS_DONE__INIT;
 	_cleanup_(pass_deinit) struct pass pass = {0};
 	if (apply->scope != SCHEDRIG__V1__SCOPE__SCOPE_ADHOC)
 		page_phase(lane->agent, apply->phase);
-	done->begin_ns = clock_now_ns();
+	done.begin_ns = clock_now_ns();
 	(void)apply_pass(&list, 0, &pass);
-	done->end_ns = clock_now_ns();
-	add_results(arena, done, &pass);
-	send_done(lane, job, arena, response, done);
+	done.end_ns = clock_now_ns();
+	add_results(&list, arena, &done, &pass);
+	send_done(&list, job, response, &done);
 }
 
 /* False when given up. */
@@ -227,7 +231,7 @@ static void kept_deinit(struct kept **kept)
 	free(*kept);
 }
 
-static void run_loop(struct lane *lane, const struct list *list, uint64_t begin_ns, uint64_t interval_ns,
+static void run_loop(struct lane *lane, struct list *list, uint64_t begin_ns, uint64_t interval_ns,
 	uint64_t length_ns, struct kept *kept)
 {
 	uint64_t slot = 0, end_ns = clock_add_ns(begin_ns, length_ns);
@@ -256,35 +260,37 @@ static void run_loop(struct lane *lane, const struct list *list, uint64_t begin_
 	(void)sleep_until(lane, end_ns);
 }
 
-void apply_loop(struct lane *lane, const struct job *job, struct arena *arena, PB(AgentResponse) * response)
+void apply_loop(struct lane *lane, struct job *job, struct arena *arena, PB(AgentResponse) * response)
 {
 	const PB(LoopOps) *loop = job->request->loop_ops;
 	struct list list = {lane, loop->ops, loop->n_ops, loop->scope, loop->phase,
 		request_deadline(job->request), job->begin ? job->begin->message : NULL};
 	_cleanup_(kept_deinit) struct kept *kept = calloc(1, sizeof(*kept));
-	PB(OpsDone) *done = PB_NEW(arena, OpsDone, ops_done);
+	PB(OpsDone) done = SCHEDRIG__V1__OPS_DONE__INIT;
 	struct err err = ERR_INIT;
-	if (!kept || !done)
+	if (!kept) {
+		err_set_os(&err, ERR_GUEST_OS, ENOMEM, "cannot keep the results of a loop");
+		serve_refuse(lane, job, response, &err);
 		return;
+	}
 	if (!loop->interval || !loop->interval->ns || !loop->length) {
 		err_set(&err, ERR_INVALID_ARGUMENT, "a loop needs an interval above 0 and a length");
-		response->error = ops_error(arena, &err);
-		link_send(lane->agent, job->link, WIRE_RESPONSE, job->seq, &response->base);
+		serve_refuse(lane, job, response, &err);
 		return;
 	}
 	if (loop->scope != SCHEDRIG__V1__SCOPE__SCOPE_ADHOC)
 		page_phase(lane->agent, loop->phase);
-	done->begin_ns = clock_now_ns();
-	run_loop(lane, &list, done->begin_ns, loop->interval->ns, loop->length->ns, kept);
-	done->end_ns = clock_now_ns();
-	done->passes = kept->passes;
-	done->late_passes = kept->late;
-	done->dropped = kept->dropped;
+	done.begin_ns = clock_now_ns();
+	run_loop(lane, &list, done.begin_ns, loop->interval->ns, loop->length->ns, kept);
+	done.end_ns = clock_now_ns();
+	done.passes = kept->passes;
+	done.late_passes = kept->late;
+	done.dropped = kept->dropped;
 	for (uint32_t n = 0; n < kept->passes; n++) {
 		if (n < PASSES_KEPT)
-			add_results(arena, done, &kept->first[n]);
+			add_results(&list, arena, &done, &kept->first[n]);
 		else if (n + PASSES_KEPT >= kept->passes)
-			add_results(arena, done, &kept->last[n % PASSES_KEPT]);
+			add_results(&list, arena, &done, &kept->last[n % PASSES_KEPT]);
 	}
-	send_done(lane, job, arena, response, done);
+	send_done(&list, job, response, &done);
 }

@@ -112,14 +112,26 @@ static void add_note(void *arg, const char *note)
 
 static void steer_link(struct agent *agent, unsigned n_cpus, struct notes *notes)
 {
-	char device[32], text[160];
+	struct err err = ERR_INIT;
+	char device[32], text[sizeof(err.message) + 80];
 	init_find_virtio(INIT_VIRTIO_VSOCK, device, sizeof(device));
-	int r = *device ? init_steer_irqs(device, n_cpus) : -ENODEV;
-	if (r > 0)
-		return;
-	snprintf(text, sizeof(text), "the link's interrupt could not be steered to the last CPU: %s",
-		r ? strerror(-r) : "no line of /proc/interrupts is its");
-	add_note(notes, text);
+	int r = *device ? init_steer_irqs(device, n_cpus, &err) : 0;
+	if (r <= 0) {
+		snprintf(text, sizeof(text), "the link's interrupt could not be steered to the last CPU: %s",
+			r ? err.message : "no line of /proc/interrupts is its");
+		add_note(notes, text);
+	}
+	/* What the interrupt's handler leaves to a kernel worker is done on its CPU; so is what this thread
+	 * sends there and cannot hand to the device at once. */
+	r = raise_start(agent, n_cpus - 1);
+	if (r == 0)
+		r = init_pin_thread(n_cpus - 1);
+	if (r < 0) {
+		snprintf(text, sizeof(text),
+			"the link is not protected from hogs: its kernel workers could not be raised: %s",
+			strerror(-r));
+		add_note(notes, text);
+	}
 }
 
 static int prepare(

@@ -17,7 +17,7 @@ void begin_unref(struct begin *begin)
 	free(begin);
 }
 
-static void job_free(struct job *job)
+void job_free(struct job *job)
 {
 	pb_free(job->request);
 	begin_unref(job->begin);
@@ -59,7 +59,10 @@ static void *lane_thread(void *arg)
 			atomic_fetch_add(&job->begin->refs, 1);
 		pthread_mutex_unlock(&lane->agent->begin_lock);
 		serve_job(lane, job);
-		job_free(job);
+		if (!job->answered && job->seq)
+			link_refuse(lane->agent, job);
+		else
+			job_free(job);
 	}
 	return NULL;
 }

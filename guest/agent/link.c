@@ -13,7 +13,9 @@
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <linux/vm_sockets.h>
 
@@ -33,6 +35,19 @@ struct outgoing {
 	uint8_t bytes[];
 };
 
+static void drop(struct agent *agent, const char *why);
+
+/* Every request gets an answer, and this one needs no memory but the connection's own. */
+static void refuse_now(struct agent *agent, uint64_t link, uint64_t seq)
+{
+	struct frame_header header = {
+		.length = (uint32_t)agent->no_memory_bytes, .type = WIRE_RESPONSE, .seq = seq};
+	/* Who lost an answer finds out with the connection; it is made anew. */
+	if (agent->conn && agent->link == link &&
+		conn_send(agent->conn, &header, agent->no_memory) == -ENOMEM)
+		drop(agent, "there is no memory for an answer");
+}
+
 static void send_now(void *arg)
 {
 	struct outgoing *out = arg;
@@ -51,6 +66,8 @@ static void send_now(void *arg)
 			r = conn_send(agent->conn, &last, out->bytes + at);
 		if (r == -ENOBUFS)
 			log_warn("an answer was dropped: the controller does not read");
+		else if (r == -ENOMEM && (out->type == WIRE_RESPONSE || out->type == WIRE_ERROR))
+			refuse_now(agent, out->link, out->seq);
 	}
 	free(out);
 }
@@ -69,13 +86,13 @@ static struct outgoing *pack(
 	return out;
 }
 
-void link_send(
+/* 0, or -ENOMEM. */
+static int queue(
 	struct agent *agent, uint64_t link, uint16_t type, uint64_t seq, const ProtobufCMessage *message)
 {
 	struct outgoing *out = pack(agent, link, type, seq, message);
 	if (!out && type == WIRE_RESPONSE) {
-		/* Every request gets an answer. */
-		char text[] = "the answer is too large";
+		char text[] = "the answer is too large, or there is no memory for it";
 		PB(Error) error = SCHEDRIG__V1__ERROR__INIT;
 		PB(AgentResponse) response = SCHEDRIG__V1__AGENT_RESPONSE__INIT;
 		error.code = SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_LIMIT_EXCEEDED;
@@ -84,11 +101,54 @@ void link_send(
 		out = pack(agent, link, type, seq, &response.base);
 	}
 	if (!out)
-		return;
-	if (loop_is_current(agent->loop))
+		return -ENOMEM;
+	if (loop_is_current(agent->loop)) {
 		send_now(out);
-	else if (loop_post(agent->loop, agent, send_now, out) < 0)
+	} else if (loop_post(agent->loop, agent, send_now, out) < 0) {
 		free(out);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+void link_send(
+	struct agent *agent, uint64_t link, uint16_t type, uint64_t seq, const ProtobufCMessage *message)
+{
+	if (queue(agent, link, type, seq, message) < 0 && type == WIRE_ERROR)
+		refuse_now(agent, link, seq); /* errors are the loop thread's */
+}
+
+void link_answer(struct agent *agent, struct job *job, const PB(AgentResponse) * response)
+{
+	job->answered = queue(agent, job->link, WIRE_RESPONSE, job->seq, &response->base) == 0;
+}
+
+void link_refuse(struct agent *agent, struct job *job)
+{
+	uint64_t one = 1;
+	pthread_mutex_lock(&agent->unanswered_lock);
+	job->next = agent->unanswered;
+	agent->unanswered = job;
+	pthread_mutex_unlock(&agent->unanswered_lock);
+	(void)!write(agent->unanswered_fd, &one, sizeof(one));
+}
+
+static struct job *take_unanswered(struct agent *agent)
+{
+	SCOPE_LOCK(&agent->unanswered_lock);
+	return TAKE_PTR(agent->unanswered);
+}
+
+static void on_unanswered(evutil_socket_t fd, short what, void *arg)
+{
+	struct agent *agent = arg;
+	uint64_t count;
+	(void)!read(fd, &count, sizeof(count));
+	for (struct job *job = take_unanswered(agent), *next; job; job = next) {
+		next = job->next;
+		refuse_now(agent, job->link, job->seq);
+		job_free(job);
+	}
 }
 
 void link_event(struct agent *agent, const PB(AgentEvent) * event)
@@ -158,10 +218,14 @@ static void cancel_ops(struct agent *agent, const PB(CancelOps) * cancel)
 
 static void take_request(struct agent *agent, uint64_t seq, const uint8_t *bytes, size_t length)
 {
-	PB(AgentRequest) *request = pb_unpack(&schedrig__v1__agent_request__descriptor, bytes, length);
-	struct job *job = request ? calloc(1, sizeof(*job)) : NULL;
+	struct job *job = calloc(1, sizeof(*job));
 	if (!job) {
-		pb_free(request);
+		refuse_now(agent, agent->link, seq);
+		return;
+	}
+	PB(AgentRequest) *request = pb_unpack(&schedrig__v1__agent_request__descriptor, bytes, length);
+	if (!request) {
+		free(job);
 		send_error(agent, seq, SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_INVALID_ARGUMENT,
 			"the request cannot be understood");
 		return;
@@ -200,8 +264,6 @@ static bool parts_add(struct agent *agent, uint64_t seq, const uint8_t *bytes, s
 	return true;
 }
 
-static void drop(struct agent *agent, const char *why);
-
 static void on_hello(struct agent *agent, const uint8_t *payload, size_t length)
 {
 	PB(ControllerHello) *hello = pb_unpack(&schedrig__v1__controller_hello__descriptor, payload, length);
@@ -237,6 +299,10 @@ static void on_frame(struct conn *conn, const struct frame_header *header, const
 		if (agent->parts.bytes && agent->parts.seq == header->seq) {
 			if (parts_add(agent, header->seq, payload, header->length))
 				take_request(agent, header->seq, agent->parts.bytes, agent->parts.length);
+			else
+				send_error(agent, header->seq,
+					SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_LIMIT_EXCEEDED,
+					"the request is too large");
 			parts_clear(agent);
 		} else {
 			take_request(agent, header->seq, payload, header->length);
@@ -373,15 +439,37 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
 	try_connect(arg);
 }
 
-void link_start(struct agent *agent)
+static bool pack_no_memory(struct agent *agent)
+{
+	char text[] = "the agent has no memory for this";
+	PB(Error) error = SCHEDRIG__V1__ERROR__INIT;
+	PB(AgentResponse) response = SCHEDRIG__V1__AGENT_RESPONSE__INIT;
+	error.code = SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_GUEST_OS;
+	error.os_errno = ENOMEM;
+	error.message = text;
+	response.error = &error;
+	agent->no_memory_bytes = protobuf_c_message_get_packed_size(&response.base);
+	assert(agent->no_memory_bytes <= sizeof(agent->no_memory));
+	protobuf_c_message_pack(&response.base, agent->no_memory);
+	agent->unanswered_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	agent->unanswered_event = event_new(
+		loop_base(agent->loop), agent->unanswered_fd, EV_READ | EV_PERSIST, on_unanswered, agent);
+	return agent->unanswered_fd >= 0 && agent->unanswered_event &&
+	       event_add(agent->unanswered_event, NULL) == 0;
+}
+
+int link_start(struct agent *agent, struct err *err)
 {
 	agent->connecting_fd = -1;
 	agent->retry_event = evtimer_new(loop_base(agent->loop), on_retry, agent);
+	if (!agent->retry_event || !pack_no_memory(agent))
+		return err_set_os(err, ERR_GUEST_OS, ENOMEM, "cannot set up the link");
 	agent->connect_until_ns = clock_deadline_ns(agent->config.connect_ns);
 	if (agent->config.fd >= 0)
 		connected(agent, agent->config.fd);
 	else
 		try_connect(agent);
+	return 0;
 }
 
 void link_stop(struct agent *agent)
@@ -392,6 +480,13 @@ void link_stop(struct agent *agent)
 		event_free(agent->connect_event);
 	if (agent->retry_event)
 		event_free(agent->retry_event);
+	if (agent->unanswered_event)
+		event_free(agent->unanswered_event);
+	for (struct job *job = take_unanswered(agent), *next; job; job = next) {
+		next = job->next;
+		job_free(job);
+	}
+	fd_close(&agent->unanswered_fd);
 	fd_close(&agent->connecting_fd);
 	parts_clear(agent);
 }

@@ -59,7 +59,10 @@ static void *beat_thread(void *arg)
 			__atomic_store_n(&page->cgroups, totals.cgroups, __ATOMIC_RELAXED);
 			__atomic_store_n(&page->iterations, totals.iterations, __ATOMIC_RELAXED);
 		}
-		__atomic_store_n(&page->beat_ns, clock_now_ns(), __ATOMIC_RELAXED);
+		uint64_t now_ns = clock_now_ns();
+		if (page->beat_ns && now_ns - page->beat_ns > page->max_gap_ns)
+			__atomic_store_n(&page->max_gap_ns, now_ns - page->beat_ns, __ATOMIC_RELAXED);
+		__atomic_store_n(&page->beat_ns, now_ns, __ATOMIC_RELAXED);
 		__atomic_store_n(&page->heartbeat, page->heartbeat + 1, __ATOMIC_RELEASE);
 		next_ns = MAX_OF(next_ns + BEAT_NS, clock_now_ns());
 		struct timespec until = clock_timespec(next_ns);

@@ -11,12 +11,12 @@
 
 #define RESPONSE_ARENA_BYTES (128u << 20)
 
-static void reply(struct lane *lane, const struct job *job, PB(AgentResponse) * response)
+static void reply(struct lane *lane, struct job *job, PB(AgentResponse) * response)
 {
-	link_send(lane->agent, job->link, WIRE_RESPONSE, job->seq, &response->base);
+	link_answer(lane->agent, job, response);
 }
 
-static void reply_ok(struct lane *lane, const struct job *job, PB(AgentResponse) * response)
+static void reply_ok(struct lane *lane, struct job *job, PB(AgentResponse) * response)
 {
 	PB(Empty) empty = SCHEDRIG__V1__EMPTY__INIT;
 	response->kind_case = SCHEDRIG__V1__AGENT_RESPONSE__KIND_OK;
@@ -24,15 +24,20 @@ static void reply_ok(struct lane *lane, const struct job *job, PB(AgentResponse)
 	reply(lane, job, response);
 }
 
-static void reply_error(struct lane *lane, const struct job *job, struct arena *arena,
-	PB(AgentResponse) * response, const struct err *err)
+void serve_refuse(struct lane *lane, struct job *job, PB(AgentResponse) * response, const struct err *err)
 {
-	response->error = ops_error(arena, err);
+	/* Its strings stay where they are: there may be no memory for copies. */
+	PB(Error) error = SCHEDRIG__V1__ERROR__INIT;
+	error.code = (PB(ErrorCode))err->code;
+	error.message = (char *)err->message;
+	error.place = (char *)err->place;
+	error.reason = (char *)err->reason;
+	error.os_errno = err->os_errno;
+	response->error = &error;
 	reply(lane, job, response);
 }
 
-static void begin_scenario(
-	struct lane *lane, struct job *job, struct arena *arena, PB(AgentResponse) * response)
+static void begin_scenario(struct lane *lane, struct job *job, PB(AgentResponse) * response)
 {
 	struct agent *agent = lane->agent;
 	PB(ScenarioBegin) *message = job->request->scenario_begin;
@@ -45,7 +50,7 @@ static void begin_scenario(
 		      : err_set_os(&err, ERR_GUEST_OS, ENOMEM, "cannot begin a scenario");
 	if (r < 0) {
 		free(begin);
-		reply_error(lane, job, arena, response, &err);
+		serve_refuse(lane, job, response, &err);
 		return;
 	}
 	atomic_init(&begin->refs, 1);
@@ -70,29 +75,33 @@ static void forget_begin(struct agent *agent)
 	begin_unref(old);
 }
 
-static void end_scope(struct lane *lane, const struct job *job, struct arena *arena,
-	PB(AgentResponse) * response, enum scene_scope scope, bool kill_first)
+static void end_scope(struct lane *lane, struct job *job, struct arena *arena, PB(AgentResponse) * response,
+	enum scene_scope scope, bool kill_first)
 {
 	struct scene_ended ended;
+	PB(Teardown) teardown = SCHEDRIG__V1__TEARDOWN__INIT;
+	bool all = true;
 	scene_end(lane->agent->scene, scope, kill_first, &ended);
-	PB(Teardown) *teardown = PB_NEW(arena, Teardown, teardown);
-	for (const struct scene_worker_report *report = ended.workers; teardown && report;
-		report = report->next)
-		(void)ops_append(
-			arena, &teardown->workers, &teardown->n_workers, ops_worker_report(arena, report));
-	for (const struct scene_payload_report *report = ended.payloads; teardown && report;
-		report = report->next)
-		(void)ops_append(
-			arena, &teardown->payloads, &teardown->n_payloads, ops_payload_report(arena, report));
-	for (const struct scene_error *error = ended.errors; teardown && error; error = error->next)
-		(void)ops_append(
-			arena, &teardown->errors, &teardown->n_errors, ops_error(arena, &error->err));
+	for (const struct scene_worker_report *report = ended.workers; report; report = report->next)
+		all &= ops_append(
+			arena, &teardown.workers, &teardown.n_workers, ops_worker_report(arena, report));
+	for (const struct scene_payload_report *report = ended.payloads; report; report = report->next)
+		all &= ops_append(
+			arena, &teardown.payloads, &teardown.n_payloads, ops_payload_report(arena, report));
+	for (const struct scene_error *error = ended.errors; error; error = error->next)
+		all &= ops_append(arena, &teardown.errors, &teardown.n_errors, ops_error(arena, &error->err));
 	scene_ended_deinit(&ended);
 	if (scope == SCENE_BACKDROP)
 		forget_begin(lane->agent);
 	response->kind_case = SCHEDRIG__V1__AGENT_RESPONSE__KIND_TEARDOWN;
-	response->teardown = teardown;
-	reply(lane, job, response);
+	response->teardown = &teardown;
+	if (all) {
+		reply(lane, job, response);
+		return;
+	}
+	struct err err = ERR_INIT;
+	err_set_os(&err, ERR_GUEST_OS, ENOMEM, "everything was ended, but not all of it could be reported");
+	serve_refuse(lane, job, response, &err);
 }
 
 struct samples {
@@ -108,8 +117,7 @@ static void add_sample(void *arg, const struct work *work, const char *cgroup)
 		(void)ops_append(samples->arena, &samples->wire->each, &samples->wire->n_each, one);
 }
 
-static void sample(
-	struct lane *lane, const struct job *job, struct arena *arena, PB(AgentResponse) * response)
+static void sample(struct lane *lane, struct job *job, struct arena *arena, PB(AgentResponse) * response)
 {
 	struct scene_totals totals;
 	scene_sample(lane->agent->scene, &totals);
@@ -193,12 +201,16 @@ void serve_job(struct lane *lane, struct job *job)
 	}
 	_cleanup_(arena_free_p) struct arena *arena = arena_new(RESPONSE_ARENA_BYTES);
 	PB(AgentResponse) response = SCHEDRIG__V1__AGENT_RESPONSE__INIT;
-	if (!arena)
+	struct err err = ERR_INIT;
+	if (!arena) {
+		err_set_os(&err, ERR_GUEST_OS, ENOMEM, "the request cannot be served");
+		serve_refuse(lane, job, &response, &err);
 		return;
+	}
 	const PB(AgentRequest) *request = job->request;
 	switch (request->kind_case) {
 	case SCHEDRIG__V1__AGENT_REQUEST__KIND_SCENARIO_BEGIN:
-		begin_scenario(lane, job, arena, &response);
+		begin_scenario(lane, job, &response);
 		return;
 	case SCHEDRIG__V1__AGENT_REQUEST__KIND_APPLY_OPS:
 		apply_ops(lane, job, arena, &response);
@@ -241,7 +253,6 @@ void serve_job(struct lane *lane, struct job *job)
 	case _SCHEDRIG__V1__AGENT_REQUEST__KIND__CASE_IS_INT_SIZE:
 		break;
 	}
-	struct err err = ERR_INIT;
 	err_set(&err, ERR_UNSUPPORTED, "the agent does not know this request");
-	reply_error(lane, job, arena, &response, &err);
+	serve_refuse(lane, job, &response, &err);
 }

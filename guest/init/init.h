@@ -28,7 +28,13 @@ int init_lock_memory(void) must_check;
 int init_raise_thread(void) must_check;
 /* Interrupts whose action begins with `device` ("virtio0") go to the last of n_cpus. Number of lines steered.
  */
-int init_steer_irqs(const char *device, unsigned n_cpus) must_check;
+int init_steer_irqs(const char *device, unsigned n_cpus, struct err *err) must_check;
+/* Makes every kernel worker that is bound to the CPU FIFO 99 (kworkers.c). Number of those that were not,
+ * or -errno. The kernel makes and ends them as it goes: to be called again and again, by a thread that may
+ * block (the name of a kernel worker is behind a lock of the kernel's). */
+int init_raise_kworkers(unsigned cpu) must_check;
+/* Binds the calling thread to the CPU. 0 or -errno. */
+int init_pin_thread(unsigned cpu) must_check;
 /* The name of the virtio device with that id ("virtio0"), "" if there is none. */
 void init_find_virtio(unsigned id, char *name, unsigned size);
 #define INIT_VIRTIO_VSOCK 19

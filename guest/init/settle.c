@@ -6,6 +6,7 @@
 #include "common/scope.h"
 #include "guest/cgroup/cgroup.h"
 #include "guest/init/init.h"
+#include "guest/irq/irq.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -166,27 +167,21 @@ static bool is_action_of(const char *action, const char *device)
 	return !strncmp(action, device, n) && (action[n] == '\0' || action[n] == '-' || action[n] == ',');
 }
 
-int init_steer_irqs(const char *device, unsigned n_cpus)
+int init_steer_irqs(const char *device, unsigned n_cpus, struct err *err)
 {
-	_cleanup_free_ char *text = NULL;
-	size_t length;
-	int steered = 0, r = fsat_read_all(AT_FDCWD, "/proc/interrupts", 4u << 20, &text, &length);
-	char *rest = r < 0 ? NULL : text;
-	for (char *line; (line = strsep(&rest, "\n"));) {
-		unsigned irq;
-		char *word, *words = line, path[64], cpu[16];
+	_cleanup_(irq_table_deinit) struct irq_table table = IRQ_TABLE_EMPTY;
+	int steered = 0, r = irq_table_read(&IRQ_TREE, &table, err);
+	for (size_t i = 0; r == 0 && i < table.n_lines; i++) {
+		char cpu[16];
 		bool ours = false;
-		if (sscanf(line, " %u:", &irq) != 1)
-			continue;
-		while ((word = strsep(&words, " ")))
-			ours |= is_action_of(word, device);
+		for (const char *at = table.lines[i].actions; *at && !ours; at += strspn(at, ", ")) {
+			ours = is_action_of(at, device);
+			at += strcspn(at, ",");
+		}
 		if (!ours)
 			continue;
-		snprintf(path, sizeof(path), "/proc/irq/%u/smp_affinity_list", irq);
 		snprintf(cpu, sizeof(cpu), "%u", n_cpus - 1);
-		int w = fsat_write(AT_FDCWD, path, cpu);
-		if (w < 0)
-			return w;
+		r = irq_set_affinity(&IRQ_TREE, table.lines[i].number, cpu, err);
 		steered++;
 	}
 	return r < 0 ? r : steered;

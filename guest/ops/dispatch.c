@@ -64,7 +64,6 @@ UNSUPPORTED(detach_scheduler, DetachScheduler)
 UNSUPPORTED(restart_scheduler, RestartScheduler)
 UNSUPPORTED(replace_scheduler, ReplaceScheduler)
 UNSUPPORTED(pin_bpf_map, PinBpfMap)
-UNSUPPORTED(steer_irq, SteerIrq)
 
 void *ops_message_new(struct arena *arena, const ProtobufCMessageDescriptor *type)
 {

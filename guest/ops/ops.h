@@ -50,6 +50,8 @@ PB(Error) * ops_error(struct arena *arena, const struct err *err);
 /* Appends to a repeated field (an array of pointers in the arena). False when the arena is full. */
 bool ops_append(struct arena *arena, void *array, size_t *count, void *item);
 void ops_add_note(void *run, const char *note); /* scene_call.note */
+/* Bytes of the guest's as a proto string, which is UTF-8: others become '?'. NULL when the arena is full. */
+char *ops_text(struct arena *arena, const char *bytes);
 PB(PayloadReport) * ops_payload_report(struct arena *arena, const struct scene_payload_report *report);
 PB(WorkerReport) * ops_worker_report(struct arena *arena, const struct scene_worker_report *report);
 

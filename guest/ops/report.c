@@ -26,8 +26,8 @@ void ops_add_note(void *arg, const char *note)
 		run->arena, &run->result->notes, &run->result->n_notes, arena_strdup(run->arena, note));
 }
 
-/* A proto string is UTF-8: bytes that are not would make the whole message unreadable to some clients. */
-static char *text_of(struct arena *arena, const char *bytes)
+/* Bytes that are not UTF-8 would make the whole message unreadable to some clients. */
+char *ops_text(struct arena *arena, const char *bytes)
 {
 	char *text = arena_strdup(arena, bytes);
 	for (unsigned char *c = (unsigned char *)text; c && *c;) {
@@ -64,7 +64,7 @@ PB(PayloadReport) * ops_payload_report(struct arena *arena, const struct scene_p
 	wire->ended_by_us = end->ended_by_us;
 	wire->run_ns = end->run_ns;
 	wire->placed_before_exec = true;
-	wire->stdout_tail = text_of(arena, report->tail[0]);
+	wire->stdout_tail = ops_text(arena, report->tail[0]);
 	wire->stderr_tail = arena_strdup(arena, "");
 	wire->stdout_bytes = report->bytes[0];
 	wire->stderr_bytes = report->bytes[1];
@@ -72,7 +72,7 @@ PB(PayloadReport) * ops_payload_report(struct arena *arena, const struct scene_p
 	if (report->has_exit_check && wire->exit_code != report->exit_check) {
 		char *failed = arena_printf(arena, "payload `%s` should have exited with %d, but: %s",
 			report->name, report->exit_check, wire->exit ? wire->exit : "");
-		wire->stderr_tail = text_of(arena, report->tail[1]);
+		wire->stderr_tail = ops_text(arena, report->tail[1]);
 		wire->stop = report->exit_stops;
 		if (report->exit_required)
 			(void)ops_append(arena, &wire->failed_checks, &wire->n_failed_checks, failed);
@@ -243,8 +243,8 @@ PB(WorkerReport) * ops_worker_report(struct arena *arena, const struct scene_wor
 		return NULL;
 	wire->pid = work->pid;
 	wire->tid = work->tid;
-	wire->thread_group = text_of(arena, work->thread_group);
-	wire->comm = text_of(arena, work->comm);
+	wire->thread_group = ops_text(arena, work->thread_group);
+	wire->comm = ops_text(arena, work->comm);
 	wire->cgroup = arena_strdup(arena, report->cgroup);
 	wire->work_type = arena_strdup(arena, work_type_name(work->type));
 	wire->units = work->units;

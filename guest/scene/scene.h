@@ -12,6 +12,7 @@
 
 #include "common/cpu_layout.h"
 #include "guest/cgroup/cgroup.h"
+#include "guest/irq/irq.h"
 #include "guest/payload/payload.h"
 #include "guest/work/affinity.h"
 #include "guest/work/work.h"
@@ -159,6 +160,12 @@ int scene_wait_payload(struct scene *scene, const struct scene_call *call, const
 int scene_kill_payload(struct scene *scene, const struct scene_call *call, const char *name,
 	const char *cgroup, struct scene_payload_report **ret_report, struct err *err) must_check;
 
+/* --- interrupts --- */
+/* (waits) irq_steer(), then irq_settle() for wait_ns at most. The affinity before comes back at the end of
+ * the call's scope unless `keep`, which also keeps what an earlier op of that scope did to the interrupt. */
+int scene_steer_irq(struct scene *scene, const struct scene_call *call, const char *irq, unsigned cpu,
+	bool keep, uint64_t wait_ns, struct irq_steered *ret_steered, struct err *err) must_check;
+
 /* --- reports and ends --- */
 struct scene_worker_report {
 	struct scene_worker_report *next;
@@ -176,8 +183,9 @@ struct scene_ended {
 	} * errors;
 };
 /* (waits) Teardown of a scope, in the order of spec/1 1.5 f: unfreeze, payloads newest first, workers,
- * cgroups in reverse order. SCENE_BACKDROP ends the whole scenario (step-local things first). kill_first:
- * workers are killed before anything else. Never fails as a whole: errors are in the result. */
+ * cgroups in reverse order; last, interrupts get their affinities back. SCENE_BACKDROP ends the whole
+ * scenario (step-local things first). kill_first: workers are killed before anything else. Never fails as a
+ * whole: errors are in the result. */
 void scene_end(struct scene *scene, enum scene_scope scope, bool kill_first, struct scene_ended *ret_ended);
 void scene_ended_deinit(struct scene_ended *ended);
 

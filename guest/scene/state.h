@@ -54,6 +54,14 @@ struct scene_output {
 	struct output out[2];
 };
 
+/* An interrupt that was steered, and what it is to get back. */
+struct scene_irq {
+	struct scene_irq *next; /* newest first */
+	enum scene_scope scope;
+	uint32_t number;
+	char before[CPUSET_TEXT_BYTES];
+};
+
 struct scene {
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* something claimed is gone */
@@ -65,6 +73,7 @@ struct scene {
 	struct scene_cgroup *cgroups;
 	struct scene_worker *workers;
 	struct scene_run *payloads;
+	struct scene_irq *irqs;
 	char ran[64][136]; /* names of payloads that were waited for or killed: for messages */
 	unsigned n_ran;
 	uint64_t ended_iterations;
@@ -108,6 +117,11 @@ void scene_keep_output(struct scene *scene, struct scene_payload_report *report)
 /* (waits) Directory and everything tracked in it, children first. Called with the lock held. */
 int scene_remove_locked(struct scene *scene, struct scene_cgroup *cgroup, uint64_t deadline_ns, bool removed,
 	unsigned *ret_strays, struct err *err) must_check;
+/* Undoes what steered interrupts of the scope, newest first; step-local ones too when it is the backdrop. */
+void scene_restore_irqs(struct scene *scene, enum scene_scope scope, struct scene_ended *ended);
+void scene_ended_add(struct scene_ended *ended, const struct err *err);
+/* Whether a thing of scope `what` ends with `scope`. */
+bool scene_ends_with(enum scene_scope what, enum scene_scope scope);
 /* `inner` is below `outer` or is it. */
 bool scene_inside(const struct scene_cgroup *inner, const struct scene_cgroup *outer);
 

@@ -97,20 +97,20 @@ int scene_remove_cgroup(struct scene *scene, const struct scene_call *call, cons
 
 /* --- a scope's end --- */
 
-static bool in_scope(enum scene_scope what, enum scene_scope scope)
+bool scene_ends_with(enum scene_scope what, enum scene_scope scope)
 {
 	return what == scope || (scope == SCENE_BACKDROP && what == SCENE_STEP);
 }
 static bool worker_in_scope(const struct scene_worker *worker, const void *arg)
 {
-	return in_scope(worker->scope, *(const enum scene_scope *)arg);
+	return scene_ends_with(worker->scope, *(const enum scene_scope *)arg);
 }
 static bool run_in_scope(const struct scene_run *run, const void *arg)
 {
-	return in_scope(run->scope, *(const enum scene_scope *)arg);
+	return scene_ends_with(run->scope, *(const enum scene_scope *)arg);
 }
 
-static void add_error(struct scene_ended *ended, const struct err *err)
+void scene_ended_add(struct scene_ended *ended, const struct err *err)
 {
 	struct scene_error *error = calloc(1, sizeof(*error)), **at = &ended->errors;
 	if (!error)
@@ -125,10 +125,10 @@ static void thaw_scope(struct scene *scene, enum scene_scope scope, struct scene
 {
 	for (struct scene_cgroup *cg = scene->cgroups; cg; cg = cg->next) {
 		struct err err = ERR_INIT;
-		if (!cg->frozen || !in_scope(cg->scope, scope))
+		if (!cg->frozen || !scene_ends_with(cg->scope, scope))
 			continue;
 		if (cg_write(cg->fd, cg->name, "cgroup.freeze", "0", &err) < 0)
-			add_error(ended, &err);
+			scene_ended_add(ended, &err);
 		else
 			cg->frozen = false;
 	}
@@ -139,7 +139,7 @@ static void remove_scope(struct scene *scene, enum scene_scope scope, struct sce
 {
 	for (;;) {
 		struct scene_cgroup *cg = scene->cgroups;
-		while (cg && !in_scope(cg->scope, scope))
+		while (cg && !scene_ends_with(cg->scope, scope))
 			cg = cg->next;
 		if (!cg)
 			return;
@@ -148,7 +148,7 @@ static void remove_scope(struct scene *scene, enum scene_scope scope, struct sce
 		scene_ref(cg);
 		if (scene_remove_locked(scene, cg, clock_deadline_ns(patience_ns), false, NULL, &err) < 0 &&
 			err.code != ERR_NOT_FOUND) {
-			add_error(ended, &err);
+			scene_ended_add(ended, &err);
 			/* Another lane may have removed it while this one waited. */
 			if (!cg->gone)
 				forget_cgroup(scene, cg);
@@ -189,7 +189,7 @@ static void remove_parent(struct scene *scene, enum scene_scope scope, struct sc
 	if (cg_remove(scene->config.root_fd, adhoc ? scene->config.adhoc : scene->config.parent,
 		    scene->config.stray_fd, clock_deadline_ns(SCENE_REMOVE_NS), NULL, &err) < 0 &&
 		err.code != ERR_NOT_FOUND)
-		add_error(ended, &err);
+		scene_ended_add(ended, &err);
 }
 
 void scene_end(struct scene *scene, enum scene_scope scope, bool kill_first, struct scene_ended *ret_ended)
@@ -204,6 +204,7 @@ void scene_end(struct scene *scene, enum scene_scope scope, bool kill_first, str
 	if (scene_stop_workers(scene, worker_in_scope, &scope, false, false, false, &err) < 0)
 		add_error(ret_ended, &err);
 	remove_scope(scene, scope, ret_ended);
+	scene_restore_irqs(scene, scope, ret_ended);
 	if (scope != SCENE_STEP)
 		remove_parent(scene, scope, ret_ended);
 	if (scope == SCENE_BACKDROP) {

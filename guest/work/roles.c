@@ -25,6 +25,11 @@ bool worker_shares_file(const struct work_params *params)
 	return params->type == WORK_IO_CONVOY;
 }
 
+bool worker_has_nic(const struct work_params *params)
+{
+	return params->type == WORK_NET_TRAFFIC || params->type == WORK_IRQ_WAKE;
+}
+
 static struct work_sched fifo(uint32_t priority)
 {
 	return (struct work_sched){.policy = WORK_FIFO, .priority = priority};

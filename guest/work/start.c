@@ -5,6 +5,7 @@
 #include "common/fd.h"
 #include "common/scope.h"
 #include "guest/work/batch.h"
+#include "guest/work/nic.h"
 #include "guest/work/worker.h"
 
 #include <errno.h>
@@ -75,8 +76,9 @@ static void process_died_early(struct child *child)
 
 /* Pipe m goes from member m to the next one. */
 struct links {
-	unsigned n_pipes, n_events;
-	int (*pipes)[2], *events;
+	unsigned n_pipes, n_events, n_nics;
+	int (*pipes)[2], *events, *nics; /* nics: a socket of each member's own */
+	uint32_t channel;                /* of their frames */
 };
 
 static void links_deinit(struct links *links)
@@ -87,9 +89,25 @@ static void links_deinit(struct links *links)
 	}
 	for (unsigned i = 0; i < links->n_events; i++)
 		fd_close(&links->events[i]);
+	for (unsigned m = 0; m < links->n_nics; m++)
+		fd_close(&links->nics[m]);
 	free(links->pipes);
 	free(links->events);
+	free(links->nics);
 	*links = (struct links){0};
+}
+
+static int open_nics(struct links *links, const struct work_params *params, unsigned members, struct err *err)
+{
+	links->channel = nic_new_channel();
+	for (; links->n_nics < members; links->n_nics++) {
+		/* Only the sender of a pair receives nothing. */
+		bool receive = params->type != WORK_IRQ_WAKE || links->n_nics == 1;
+		int r = nic_open(links->channel, receive, &links->nics[links->n_nics], err);
+		if (r < 0)
+			return err_wrap(err, "%s", work_type_name(params->type));
+	}
+	return 0;
 }
 
 static int links_init(
@@ -98,7 +116,8 @@ static int links_init(
 	unsigned n_pipes = worker_has_pipes(params) ? members : 0, n_events = worker_group_fds(params);
 	links->pipes = calloc(n_pipes + 1, sizeof(*links->pipes));
 	links->events = calloc(n_events + 1, sizeof(*links->events));
-	if (!links->pipes || !links->events)
+	links->nics = calloc(members, sizeof(*links->nics));
+	if (!links->pipes || !links->events || !links->nics)
 		return err_set_os(err, ERR_GUEST_OS, ENOMEM, "cannot join a group of workers");
 	for (; links->n_pipes < n_pipes; links->n_pipes++)
 		if (pipe2(links->pipes[links->n_pipes], O_CLOEXEC) < 0)
@@ -110,7 +129,7 @@ static int links_init(
 			return err_set_os(
 				err, ERR_GUEST_OS, errno, "cannot make the eventfds of a group of workers");
 	}
-	return 0;
+	return worker_has_nic(params) ? open_nics(links, params, members, err) : 0;
 }
 
 /* --- one order --- */
@@ -203,6 +222,7 @@ static int prepare(struct launch *launch, unsigned k, struct worker_birth *ret_b
 		if (r < 0)
 			return r;
 	}
+	int nic_fd = links->n_nics ? links->nics[member] : -1;
 	bool needs_cgroup = launch->spec.thread_group[0] || worker_needs_cgroup(&launch->spec.params);
 	*ret_birth = (struct worker_birth){
 		.spec = &launch->spec,
@@ -212,8 +232,9 @@ static int prepare(struct launch *launch, unsigned k, struct worker_birth *ret_b
 		.member = member,
 		.members = members,
 		.group = batch->groups ? batch->groups + group * (size_t)WORK_GROUP_BYTES : NULL,
-		.read_fd = links->n_pipes ? links->pipes[(member + members - 1) % members][0] : -1,
-		.write_fd = links->n_pipes ? links->pipes[member][1] : -1,
+		.read_fd = links->n_pipes ? links->pipes[(member + members - 1) % members][0] : nic_fd,
+		.write_fd = links->n_pipes ? links->pipes[member][1] : nic_fd,
+		.channel = links->channel,
 		.fds = links->events,
 		.n_fds = links->n_events,
 		.file_fd = launch->file_fd,

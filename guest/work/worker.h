@@ -17,7 +17,9 @@ struct worker {
 	unsigned index;           /* in its batch */
 	unsigned member, members; /* its place in its group */
 	void *group; /* WORK_GROUP_BYTES of the group, zero at first, laid out by the type; NULL for one */
-	int read_fd, write_fd; /* pipes from the member before and to the next (worker_has_pipes()), or -1 */
+	int read_fd, write_fd; /* pipes from the member before and to the next (worker_has_pipes()), or a
+				  socket on the network device, the same twice (worker_has_nic()), or -1 */
+	uint32_t channel;      /* of that socket's frames */
 	const int *fds;        /* what the agent opened for its group (worker_group_fds()) */
 	int file_fd;           /* the batch's file (worker_shares_file()), or -1 */
 	int cgroup_fd;    /* its cgroup's directory, types that change it (worker_needs_cgroup()); or -1 */
@@ -124,6 +126,8 @@ unsigned worker_group_fds(const struct work_params *params);
 bool worker_needs_cgroup(const struct work_params *params);
 /* Whether all workers of a batch share a file. */
 bool worker_shares_file(const struct work_params *params);
+/* Whether each member has a socket on the network device; a group's have one channel. */
+bool worker_has_nic(const struct work_params *params);
 /* Policy of a member: its type's where that gives the member one, else the spec's. */
 struct work_sched worker_sched(const struct work_spec *spec, unsigned member);
 
@@ -141,7 +145,8 @@ struct worker_birth {
 	unsigned n_fds;
 	int file_fd;   /* or -1 */
 	int cgroup_fd; /* where a thread group goes, or where the worker is, types that change it; -1 */
-	int ready_fd;  /* one byte says: look at my slot */
+	uint32_t channel;
+	int ready_fd; /* one byte says: look at my slot */
 	pid_t parent;
 	int page_fd; /* custom: the page; -1 */
 };

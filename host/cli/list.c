@@ -8,14 +8,6 @@
 #include <jansson.h>
 #include <string.h>
 
-static const struct {
-	const char *name, *reason;
-} later[] = {
-#define X(snake, reason) {#snake, reason},
-	WORK_LATER_LIST(X)
-#undef X
-};
-
 static error_t take(int key, char *arg, struct argp_state *state)
 {
 	const char **what = state->input;
@@ -78,9 +70,6 @@ static int print_json(const struct cli *cli)
 				list, json_pack("{s:s, s:s, s:s, s:o}", "name", info->name, "what",
 					      info->what, "group", info->group, "params", params_json(info)));
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(later); i++)
-		json_array_append_new(
-			list, json_pack("{s:s, s:s}", "name", later[i].name, "unsupported", later[i].reason));
 	return print_list(cli, list);
 }
 
@@ -97,8 +86,6 @@ static int list_work_types(const struct cli *cli)
 			printf("    workers in multiples of %s\n", info->group);
 		print_params(info);
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(later); i++)
-		printf("%s: not in this version: %s\n", later[i].name, later[i].reason);
 	return CLI_OK;
 }
 

@@ -293,6 +293,20 @@ static void check_capture_snapshot(struct check *check, const Schedrig__V1__Op *
 		check_bad(check, err.code, "what", "%s", err.message);
 }
 
+static void check_steer_irq(struct check *check, const Schedrig__V1__Op *op, enum name_owner owner)
+{
+	const Schedrig__V1__SteerIrq *steer = op->steer_irq;
+	/* Which interrupts there are the guest knows; an empty name it answers with a list of them. */
+	if (strlen(steer->irq) > LIMIT_NAME_BYTES)
+		check_bad(check, ERR_INVALID_ARGUMENT, "irq",
+			"an interrupt's number or action has at most %u bytes", LIMIT_NAME_BYTES);
+	if (check->layout && steer->cpu >= check->layout->n_cpus)
+		check_bad(check, ERR_INVALID_ARGUMENT, "cpu", "there is no CPU %u: the machine has %u",
+			steer->cpu, check->layout->n_cpus);
+	if (steer->wait && steer->wait->ns > SPAN_MAX_NS)
+		check_bad(check, ERR_INVALID_ARGUMENT, "wait", "this is beyond the range of the clock");
+}
+
 static void check_kernel(struct check *check, const Schedrig__V1__Op *op, enum name_owner owner)
 {
 	check_kernel_op(check, op);
@@ -331,7 +345,7 @@ static const struct {
 	[OP_REPLACE_SCHEDULER] = {NULL, .not_yet = true},
 	[OP_PIN_BPF_MAP] = {NULL, .not_yet = true},
 	[OP_CAPTURE_CGROUP_PROCS] = {check_capture_procs},
-	[OP_STEER_IRQ] = {NULL, .not_yet = true},
+	[OP_STEER_IRQ] = {check_steer_irq},
 };
 _Static_assert(ARRAY_SIZE(rules) == OP_KINDS, "an op has no rule");
 

@@ -82,6 +82,8 @@ Schedrig__V1__AgentHello *link_agent_hello(struct link *link);
 Schedrig__V1__AgentReady *link_agent_ready(struct link *link);
 /* (any thread) The page's heartbeat counter, read from guest memory; 0 when there is no valid page. */
 uint64_t link_heartbeat(struct link *link);
+/* (any thread) The longest time between two heartbeats so far, of the guest's clock; 0 likewise. */
+uint64_t link_max_gap_ns(struct link *link);
 
 /* The wire's error to ours and back; strings of `ret` point into err. */
 void link_error_from_wire(const Schedrig__V1__Error *wire, struct err *ret);

@@ -311,16 +311,30 @@ static void on_closed(struct conn *conn, const struct err *err, void *arg)
 
 const struct conn_ops link_conn_ops = {.frame = on_frame, .oversize = on_oversize, .closed = on_closed};
 
+/* With the lock held. NULL when there is no valid page. */
+static const struct agent_page *valid_page(const struct link *link)
+{
+	if (!link->has_page)
+		return NULL;
+	const void *page = gmem_ptr(link->config.memory, link->page, AGENT_PAGE_BYTES);
+	const struct agent_page *p = page;
+	return __atomic_load_n(&p->magic, __ATOMIC_RELAXED) == AGENT_PAGE_MAGIC &&
+			       __atomic_load_n(&p->version, __ATOMIC_RELAXED) == AGENT_PAGE_VERSION
+		       ? p
+		       : NULL;
+}
+
+/* Single aligned values: nothing to be ordered with. */
 uint64_t link_heartbeat(struct link *link)
 {
 	SCOPE_LOCK(&link->lock);
-	if (!link->has_page)
-		return 0;
-	const uint8_t *page = gmem_ptr(link->config.memory, link->page, AGENT_PAGE_BYTES);
-	const struct agent_page *p = (const struct agent_page *)page;
-	if (__atomic_load_n(&p->magic, __ATOMIC_RELAXED) != AGENT_PAGE_MAGIC ||
-		__atomic_load_n(&p->version, __ATOMIC_RELAXED) != AGENT_PAGE_VERSION)
-		return 0;
-	/* One aligned value: nothing to be ordered with. */
-	return __atomic_load_n(&p->heartbeat, __ATOMIC_RELAXED);
+	const struct agent_page *page = valid_page(link);
+	return page ? __atomic_load_n(&page->heartbeat, __ATOMIC_RELAXED) : 0;
+}
+
+uint64_t link_max_gap_ns(struct link *link)
+{
+	SCOPE_LOCK(&link->lock);
+	const struct agent_page *page = valid_page(link);
+	return page ? __atomic_load_n(&page->max_gap_ns, __ATOMIC_RELAXED) : 0;
 }

@@ -195,6 +195,7 @@ void machine_info(struct machine *m, struct arena *arena, Schedrig__V1__Info *re
 	ret->first_run_ns = first ? first - m->start_ns : 0;
 	ret->run_dir = (char *)(m->options->run_dir ? m->options->run_dir : "");
 	ret->agent_heartbeat = link_heartbeat(m->link);
+	ret->agent_max_gap_ns = link_max_gap_ns(m->link);
 	Schedrig__V1__AgentHello *hello = link_agent_hello(m->link);
 	if (hello)
 		ret->kernel = empty_if_null(arena_strdup(arena, hello->kernel));

@@ -96,7 +96,7 @@ static struct frame_header receive_message(struct peer *peer, uint8_t **ret_byte
 	}
 }
 
-static void exchange_hellos(struct peer *peer, unsigned n_cpus)
+void peer_greet(struct peer *peer, unsigned n_cpus)
 {
 	uint8_t *bytes;
 	size_t length;
@@ -152,7 +152,7 @@ void peer_start(struct peer *peer, const char *agent, const char *staged, unsign
 	}
 	close(fds[1]);
 	peer->fd = fds[0];
-	exchange_hellos(peer, n_cpus);
+	peer_greet(peer, n_cpus);
 }
 
 uint64_t peer_send(struct peer *peer, PB(AgentRequest) * request)

@@ -24,6 +24,8 @@ struct peer {
 const char *peer_scratch(struct peer *peer);
 /* Starts the agent and exchanges hellos; asserts that it is ready. Layout: n_cpus CPUs of one LLC. */
 void peer_start(struct peer *peer, const char *agent, const char *staged, unsigned n_cpus);
+/* What peer_start() does once there is somebody at the other end of fd. */
+void peer_greet(struct peer *peer, unsigned n_cpus);
 /* Sends; returns its number. */
 uint64_t peer_send(struct peer *peer, PB(AgentRequest) * request);
 /* The answer to that number (those to others are not expected); free with pb_free(). */

@@ -179,7 +179,7 @@ static const char every_op[] =
 	"  - {restart_scheduler: {}, expect_error: Unsupported}\n"
 	"  - {replace_scheduler: x, expect_error: Unsupported}\n"
 	"  - {pin_bpf_map: {name: m}, expect_error: Unsupported}\n"
-	"  - {steer_irq: {irq: '1', cpu: 0}, expect_error: Unsupported}\n"
+	"  - {steer_irq: {irq: no-such-interrupt, cpu: 0}, expect_error: NotFound}\n"
 	"  - {watch_snapshot: {symbol: x}, expect_error: Unsupported}\n"
 	"  - {capture_snapshot: {name: s}, expect_error: FailedPrecondition}\n"
 	"  - {write_kernel_hot: [{symbol: x, u32: 1}], expect_error: FailedPrecondition}\n"

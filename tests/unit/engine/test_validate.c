@@ -283,9 +283,11 @@ static const struct {
 	{OPS("restart_scheduler"), "steps[0].ops[0]", "Unsupported", "version"},
 	{OPS("{replace_scheduler: x}"), "steps[0].ops[0]", "Unsupported", "version"},
 	{OPS("{pin_bpf_map: {name: x}}"), "steps[0].ops[0]", "Unsupported", "version"},
-	{OPS("{steer_irq: {irq: '1', cpu: 0}}"), "steps[0].ops[0]", "Unsupported", "version"},
+	{OPS("{steer_irq: {irq: '1', cpu: 8}}"), "steps[0].ops[0].cpu", IC, "no CPU 8"},
 	/* an expected error is expected as such, not any other */
 	{OPS("{remove_cgroup: nope, expect_error: Busy}"), "steps[0].ops[0].cgroup", "NotFound", "no cgroup"},
+	{OPS("{steer_irq: {irq: virtio2, cpu: 8}, expect_error: NotFound}"), "steps[0].ops[0].cpu", IC,
+		"no CPU 8"},
 	/* an op that is to fail makes nothing */
 	{OPS("{add_cgroup: x, expect_error: LimitExceeded}, {clear_cpuset: x}"), "steps[0].ops[1].cgroup",
 		"NotFound", ""},
