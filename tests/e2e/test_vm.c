@@ -371,8 +371,7 @@ static void test_needs_unmet_is_a_skip(void)
 static void test_other_ops_say_that_they_are_not_here_yet(void)
 {
 	static const char *const ops[] = {"attach_scheduler: {scheduler: x}",
-		"watch_snapshot: {symbol: jiffies_64}", "pin_bpf_map: {name: x}",
-		"steer_irq: {irq: '1', cpu: 0}", "restart_scheduler: {}"};
+		"watch_snapshot: {symbol: jiffies_64}", "pin_bpf_map: {name: x}", "restart_scheduler: {}"};
 	for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
 		char yaml[256];
 		snprintf(yaml, sizeof(yaml),
@@ -384,6 +383,17 @@ static void test_other_ops_say_that_they_are_not_here_yet(void)
 		EXPECT(strstr(json_text(result, "ops[0].error.message"), "not in this version") != NULL,
 			"%s: %s", ops[i], json_text(result, "ops[0].error.message"));
 	}
+}
+
+static void test_work_that_needs_a_network_device(void)
+{
+	_cleanup_json_ json_t *result = submit(
+		"{name: x, duration: 100ms, steps: [{ops: [{spawn: {runner_cgroup: {}, work: {work_type: "
+		"{net_traffic: {}}}}, expect_error: Unsupported}], hold: {fixed: 0s}}]}",
+		0);
+	EXPECT(result != NULL);
+	EXPECT(strstr(json_text(result, "ops[0].error.message"), "--net") != NULL, "%s",
+		json_text(result, "ops[0].error.message"));
 }
 
 static void test_ad_hoc_ops(void)
@@ -457,6 +467,7 @@ static const struct {
 	T(a_false_assertion_fails),
 	T(needs_unmet_is_a_skip),
 	T(other_ops_say_that_they_are_not_here_yet),
+	T(work_that_needs_a_network_device),
 	T(ad_hoc_ops),
 	{"demo", test_demo, 8, false},
 	T(must_fail),
