@@ -74,7 +74,7 @@ expect 'lint: no YAML at all' 64 'noise.yaml' "$schedrig" lint noise.yaml
 expect 'lint: one bad among good ones' 64 'good.yaml: no mistakes' "$schedrig" lint good.yaml wrong.yaml
 expect 'lint: impossible topology' 64 '3 LLCs cannot be shared out over 2 nodes' "$schedrig" lint -t 2n3l1c1t good.yaml
 expect 'lint: against a topology' 64 'LLC' "$schedrig" lint -t 1n1l1c1t <(sed 's/llc: 0/llc: 7/' good.yaml)
-expect 'list: work types' 0 $'bursty: spins\nburst \ndefault 50ms (1ns to 3600s)\nin multiples of 2\nirq_wake: not in this version' \
+expect 'list: work types' 0 $'bursty: spins\nburst \ndefault 50ms (1ns to 3600s)\nin multiples of 2\nirq_wake: one sends' \
 	"$schedrig" list work-types
 expect 'list: assertions' 0 $'max_p99_wake_latency: \n    duration\nmax_steal_pct: \ndefault 20\nexpect_value: ' \
 	"$schedrig" list assertions

@@ -3,13 +3,19 @@
 #include "crew.h"
 
 #include "common/clock.h"
+#include "common/scope.h"
+#include "guest/work/nic.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
+#include <net/if.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static void *reap(void *arg)
@@ -128,6 +134,21 @@ uint64_t crew_status(const struct crew *crew, unsigned k, const char *key)
 	fclose(file);
 	cr_assert(found, "%s has no %s", path, key);
 	return value;
+}
+
+bool crew_has_nic(char *why, size_t size)
+{
+	struct ifreq request = {.ifr_name = "lo"};
+	_cleanup_close_ int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		snprintf(why, size, "no packet sockets here: %s", strerror(errno));
+	else if (ioctl(fd, SIOCGIFFLAGS, &request) < 0 || !(request.ifr_flags & IFF_UP))
+		snprintf(why, size, "the loopback interface is down");
+	else {
+		nic_use("lo");
+		return true;
+	}
+	return false;
 }
 
 bool crew_has_realtime(void)

@@ -31,6 +31,9 @@ void crew_run_spec(
 	struct crew *crew, const struct work_spec *spec, unsigned count, int cgroup_fd, uint64_t rounds);
 /* A number of /proc/PID/status ("voluntary_ctxt_switches:"). */
 uint64_t crew_status(const struct crew *crew, unsigned k, const char *key);
+/* Lets workers who need a network device have the loopback interface. False, and a reason, where that cannot
+ * be. */
+bool crew_has_nic(char *why, size_t size);
 /* Not every machine that builds this allows realtime policies. */
 bool crew_has_realtime(void);
 

@@ -8,25 +8,17 @@
 #include "guest/work/nic.h"
 
 #include <criterion/criterion.h>
-#include <errno.h>
-#include <net/if.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 static struct crew crew;
 
-/* Skips where this machine does not allow packet sockets, or has nothing to send on. */
 static void use_lo(void)
 {
-	struct ifreq request = {.ifr_name = "lo"};
-	_cleanup_close_ int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		cr_skip("no packet sockets here: %s", strerror(errno));
-	if (ioctl(fd, SIOCGIFFLAGS, &request) < 0 || !(request.ifr_flags & IFF_UP))
-		cr_skip("the loopback interface is down");
-	nic_use("lo");
+	char why[128];
+	if (!crew_has_nic(why, sizeof(why)))
+		cr_skip("%s", why);
 }
 
 Test(work, without_a_network_device_there_is_a_reason, .timeout = 30)
