@@ -134,13 +134,13 @@ static void sample(struct lane *lane, struct job *job, struct arena *arena, PB(A
 	reply(lane, job, response);
 }
 
-static void serve_side(
-	struct lane *lane, const struct job *job, struct arena *arena, PB(AgentResponse) * response)
+static void serve_side(struct lane *lane, struct job *job, struct arena *arena, PB(AgentResponse) * response)
 {
 	struct err err = ERR_INIT;
 	if (side_serve(lane->agent, job->request, arena, response, &err) < 0)
-		response->error = ops_error(arena, &err);
-	reply(lane, job, response);
+		serve_refuse(lane, job, response, &err);
+	else
+		reply(lane, job, response);
 }
 
 static void teardown_done(void *arg)

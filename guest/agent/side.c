@@ -5,6 +5,7 @@
 #include "guest/agent/state.h"
 #include "guest/files/files.h"
 
+#include <errno.h>
 #include <string.h>
 
 static int set_knobs(const PB(AgentRequest) * request, struct agent *agent, struct arena *arena,
@@ -85,6 +86,8 @@ int side_serve(struct agent *agent, const PB(AgentRequest) * request, struct are
 	PB(Empty) *empty = PB_NEW(arena, Empty, empty);
 	response->kind_case = SCHEDRIG__V1__AGENT_RESPONSE__KIND_OK;
 	response->ok = empty;
+	if (!empty)
+		return err_set_os(err, ERR_GUEST_OS, ENOMEM, "the request cannot be served");
 	switch (request->kind_case) {
 	case SCHEDRIG__V1__AGENT_REQUEST__KIND_SET_KNOBS:
 		return set_knobs(request, agent, arena, response, err);

@@ -91,13 +91,14 @@ static void ask_all(bool starved)
 	PB(LoopOps) loop = INIT_OF(LOOP_OPS);
 	PB(EndAdhoc) end = INIT_OF(END_ADHOC);
 	PB(CancelOps) cancel = INIT_OF(CANCEL_OPS);
+	PB(ReleaseOutput) release = INIT_OF(RELEASE_OUTPUT);
 	PB(Duration) interval = INIT_OF(DURATION), length = INIT_OF(DURATION);
 	interval.ns = 1000000;
 	length.ns = 3000000;
 	apply.scope = loop.scope = SCHEDRIG__V1__SCOPE__SCOPE_ADHOC;
 	loop.interval = &interval;
 	loop.length = &length;
-	for (unsigned kind = 0; kind < 6; kind++) {
+	for (unsigned kind = 0; kind < 7; kind++) {
 		PB(AgentRequest) request = INIT_OF(AGENT_REQUEST);
 		switch (kind) {
 		case 0:
@@ -119,6 +120,10 @@ static void ask_all(bool starved)
 		case 4:
 			request.kind_case = SCHEDRIG__V1__AGENT_REQUEST__KIND_END_ADHOC;
 			request.end_adhoc = &end;
+			break;
+		case 5:
+			request.kind_case = SCHEDRIG__V1__AGENT_REQUEST__KIND_RELEASE_OUTPUT;
+			request.release_output = &release;
 			break;
 		default:
 			request.kind_case = SCHEDRIG__V1__AGENT_REQUEST__KIND_CANCEL_OPS;
