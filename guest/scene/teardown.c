@@ -198,11 +198,11 @@ void scene_end(struct scene *scene, enum scene_scope scope, bool kill_first, str
 	SCOPE_LOCK(&scene->lock);
 	struct err err = ERR_INIT;
 	if (kill_first && scene_stop_workers(scene, worker_in_scope, &scope, true, false, false, &err) < 0)
-		add_error(ret_ended, &err);
+		scene_ended_add(ret_ended, &err);
 	thaw_scope(scene, scope, ret_ended);
 	scene_drain_payloads(scene, run_in_scope, &scope);
 	if (scene_stop_workers(scene, worker_in_scope, &scope, false, false, false, &err) < 0)
-		add_error(ret_ended, &err);
+		scene_ended_add(ret_ended, &err);
 	remove_scope(scene, scope, ret_ended);
 	scene_restore_irqs(scene, scope, ret_ended);
 	if (scope != SCENE_STEP)
