@@ -26,7 +26,7 @@
 	X(260, "timeout", "DURATION", "Stop the VM after this time")                                         \
 	X(261, "agent", "PATH", "Agent to put into the VM")
 
-enum { KEY_STAGE = 300, KEY_NET };
+enum { KEY_STAGE = 300, KEY_NET, KEY_KASLR };
 
 struct run_args {
 	const char *file, *topology;
@@ -91,6 +91,9 @@ static error_t take(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_NET:
 		add(args, strdup("--net"));
+		return 0;
+	case KEY_KASLR:
+		add(args, strdup("--kaslr"));
 		return 0;
 	case KEY_STAGE:
 		equals = strchr(arg, '=');
@@ -251,6 +254,7 @@ int cli_run(struct cli *cli, int argc, char **argv)
 		{"net", KEY_NET, NULL, 0,
 			"Give the VM a network device whose frames come back to it (net_traffic, irq_wake)",
 			0},
+		{"kaslr", KEY_KASLR, NULL, 0, "Let the kernel randomise its memory regions", 0},
 		{"stage", KEY_STAGE, "NAME=PATH", 0,
 			"Ship a program into the VM; those of the scenario's payloads are found by "
 			"themselves",

@@ -24,10 +24,10 @@
 /* Beyond 8 CPUs, for per-CPU data and workers. */
 #define MEMORY_PER_CPU_BYTES (UINT64_C(64) << 20)
 
-/* What every kernel is told. No KASLR: addresses are those of the image. panic=-1: a panic resets at once,
+/* What every kernel is told, with nokaslr unless asked otherwise. panic=-1: a panic resets at once,
  * and an unrequested reset is the crash signal. quiet: each byte on the serial port is an exit; the agent
  * forwards the whole log. */
-static const char base_cmdline[] = "console=ttyS0 quiet nokaslr panic=-1 reboot=acpi pci=off "
+static const char base_cmdline[] = "console=ttyS0 quiet panic=-1 reboot=acpi pci=off "
 				   "random.trust_cpu=on";
 
 static int plan_topology(struct machine *m, struct err *err)
@@ -140,18 +140,19 @@ static int load_guest(struct machine *m, struct err *err)
 	int r = acpi_build(&acpi, GPA(LAYOUT_ACPI), tables, LAYOUT_ACPI_BYTES, &used, err);
 	if (r < 0)
 		return r;
-	int n = snprintf(m->cmdline, sizeof(m->cmdline), "%s%s%s", base_cmdline,
-		*m->options->cmdline ? " " : "", m->options->cmdline);
+	int n = snprintf(m->cmdline, sizeof(m->cmdline), "%s%s%s%s", base_cmdline,
+		m->options->kaslr ? "" : " nokaslr", *m->options->cmdline ? " " : "", m->options->cmdline);
 	if (n < 0 || (size_t)n >= sizeof(m->cmdline))
 		return err_set(err, ERR_LIMIT_EXCEEDED, "--cmdline is too long: %zu bytes are possible",
-			sizeof(m->cmdline) - sizeof(base_cmdline) - 1);
+			sizeof(m->cmdline) - sizeof(base_cmdline) - sizeof(" nokaslr"));
 	struct boot_config boot = {.kernel = m->image,
 		.load = m->load,
 		.cmdline = m->cmdline,
 		.initramfs = m->initramfs.bytes,
 		.initramfs_bytes = m->initramfs.size,
 		.initramfs_fd = m->initramfs.fd,
-		.acpi = true};
+		.acpi = true,
+		.kaslr = m->options->kaslr};
 	r = cpuid_apply(m->vm, &m->topology, err);
 	return r < 0 ? r : boot_kernel(m->vm, &boot, NULL, err);
 }

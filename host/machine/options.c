@@ -20,6 +20,7 @@ enum {
 	KEY_AGENT,
 	KEY_DIE_WITH_PARENT,
 	KEY_NET,
+	KEY_KASLR,
 };
 
 static const struct argp_option argp_options[] = {
@@ -38,6 +39,9 @@ static const struct argp_option argp_options[] = {
 	{"net", KEY_NET, NULL, 0,
 		"Give the VM a network device whose frames come back to it, for work that needs packets and "
 		"interrupts",
+		0},
+	{"kaslr", KEY_KASLR, NULL, 0,
+		"Let the kernel randomise where its direct map, vmalloc space, memory map and modules are",
 		0},
 	{"console", KEY_CONSOLE, "FILE", 0, "File that gets the serial console", 0},
 	{"timeout", KEY_TIMEOUT, "DURATION", 0, "Stop the VM after this time", 0},
@@ -106,6 +110,9 @@ static int take(struct parse_state *state, int key, const char *arg)
 			r = err_set(err, ERR_INVALID_ARGUMENT, "the list is empty");
 		o->has_pin = true;
 		return r < 0 ? err_wrap(err, "--pin") : 0;
+	case KEY_KASLR:
+		o->kaslr = true;
+		break;
 	case KEY_CONSOLE:
 		o->console = arg;
 		break;

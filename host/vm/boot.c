@@ -103,6 +103,7 @@ int boot_kernel(struct vm *vm, const struct boot_config *config, struct boot_inf
 		.initramfs = initramfs,
 		.initramfs_bytes = config->initramfs_bytes,
 		.acpi = config->acpi,
+		.kaslr = config->kaslr,
 	};
 	rc = bootparam_write(&params, err);
 	if (rc < 0)

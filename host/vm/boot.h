@@ -27,6 +27,9 @@ struct boot_config {
 	size_t initramfs_bytes;
 	int initramfs_fd; /* > 0: a file that begins with these bytes and that nobody shortens; its pages are
 			     then mapped (privately) instead of copied. Else they are copied */
+	bool kaslr;       /* the kernel may choose where its direct map, vmalloc space and memory map begin
+			     (CONFIG_RANDOMIZE_MEMORY) and where modules go; its own place is ours to choose and
+			     stays as linked */
 	bool acpi;        /* tables stand at LAYOUT_ACPI, the RSDP first: acpi_build() */
 };
 
@@ -36,8 +39,7 @@ struct boot_info {
 };
 
 /* Loads the kernel or waits for it, copies or maps the initramfs, writes page tables, GDT, boot_params and
- * command line, and sets registers of all vCPUs (the others wait for INIT/SIPI). The kernel is not
- * randomised. ret_info may be NULL. */
+ * command line, and sets registers of all vCPUs (the others wait for INIT/SIPI). ret_info may be NULL. */
 int boot_kernel(struct vm *vm, const struct boot_config *config, struct boot_info *ret_info,
 	struct err *err) must_check;
 

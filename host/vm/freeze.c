@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 /* A kick can be lost to nothing we know of; these bound what it would cost. After the last, every 20 ms. */
 static const uint64_t rekick_after_ns[] = {200 * NS_PER_US, NS_PER_MS, 5 * NS_PER_MS};
@@ -349,6 +350,22 @@ const struct vcpu_state *freeze_vcpu_state(const struct freeze *freeze, unsigned
 {
 	assert(vcpu < freeze->vm->n_vcpus);
 	return &freeze->vm->vcpus[vcpu].state;
+}
+
+int freeze_read_msr(
+	const struct freeze *freeze, unsigned vcpu, uint32_t msr, uint64_t *ret_value, struct err *err)
+{
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entry;
+	} ask = {.head.nmsrs = 1, .entry.index = msr};
+	assert(vcpu < freeze->vm->n_vcpus);
+	int r = ioctl(freeze->vm->vcpus[vcpu].fd, KVM_GET_MSRS, &ask);
+	if (r != 1)
+		return err_set_os(
+			err, ERR_HOST, r < 0 ? errno : EINVAL, "cannot read MSR 0x%x of vCPU %u", msr, vcpu);
+	*ret_value = ask.entry.data;
+	return 0;
 }
 
 struct freeze_times freeze_times_so_far(const struct freeze *freeze)

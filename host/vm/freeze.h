@@ -66,6 +66,9 @@ void vm_thaw(struct freeze *freeze, struct freeze_times *ret_times);
 struct vm *freeze_vm(const struct freeze *freeze);
 /* Valid until the thaw. */
 const struct vcpu_state *freeze_vcpu_state(const struct freeze *freeze, unsigned vcpu);
+/* A model-specific register of a parked vCPU. ERR_HOST: KVM does not have it. */
+int freeze_read_msr(const struct freeze *freeze, unsigned vcpu, uint32_t msr, uint64_t *ret_value,
+	struct err *err) must_check;
 struct freeze_times freeze_times_so_far(const struct freeze *freeze);
 
 /* (any thread) How long the VM has been frozen since its start, from each last park to its thaw; a freeze

@@ -56,7 +56,8 @@ int bootparam_write(const struct bootparam_config *config, struct err *err)
 	bp->hdr.header = BOOT_MAGIC;
 	bp->hdr.version = BOOT_PROTOCOL;
 	bp->hdr.type_of_loader = LOADER_UNKNOWN;
-	bp->hdr.loadflags = LOADED_HIGH;
+	/* Set by a kernel's own decompressor otherwise: kaslr_enabled() looks at nothing else. */
+	bp->hdr.loadflags = LOADED_HIGH | (config->kaslr ? KASLR_FLAG : 0);
 	bp->hdr.kernel_alignment = KERNEL_ALIGNMENT;
 	bp->hdr.cmd_line_ptr = LAYOUT_CMDLINE;
 	bp->hdr.cmdline_size = (uint32_t)config->cmdline_bytes;

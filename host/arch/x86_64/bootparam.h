@@ -15,9 +15,10 @@ struct bootparam_config {
 	gpa_t initramfs;
 	size_t initramfs_bytes; /* 0: none */
 	bool acpi;              /* RSDP at LAYOUT_ACPI */
+	bool kaslr;             /* the kernel may randomise what it chooses itself */
 };
 
-/* Writes it at LAYOUT_BOOT_PARAMS, memory map included; the flag that asks for KASLR is clear.
+/* Writes it at LAYOUT_BOOT_PARAMS, memory map included.
  * ERR_LIMIT_EXCEEDED when the memory map has too many pieces. */
 int bootparam_write(const struct bootparam_config *config, struct err *err) must_check;
 
