@@ -10,11 +10,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
+
+/* _text is among the first symbols: before it are at most those of per-CPU variables. */
+#define KALLSYMS_LINES 8192u
 
 static char agent_role[] = "agent", agent_build[] = "schedrig " SCHEDRIG_VERSION;
 
@@ -159,6 +164,21 @@ static int prepare(
 	return r;
 }
 
+/* Where the kernel says that it is; 0: it does not. */
+static uint64_t kernel_text(void)
+{
+	_cleanup_fclose_ FILE *file = fopen("/proc/kallsyms", "re");
+	char line[256];
+	for (unsigned i = 0; file && i < KALLSYMS_LINES && fgets(line, sizeof(line), file); i++) {
+		uint64_t address;
+		char type, name[64];
+		if (sscanf(line, "%" SCNx64 " %c %63s", &address, &type, name) == 3 &&
+			strcmp(name, "_text") == 0)
+			return address;
+	}
+	return 0;
+}
+
 int hello_answer(struct agent *agent, const PB(ControllerHello) * hello)
 {
 	_cleanup_(arena_free_p) struct arena *arena = arena_new(1u << 20);
@@ -169,6 +189,8 @@ int hello_answer(struct agent *agent, const PB(ControllerHello) * hello)
 		return -ENOMEM;
 	for (unsigned i = 0; i < agent->config.n_notes; i++)
 		add_note(&notes, agent->config.notes[i]);
+	if (agent->config.in_vm)
+		ready.kernel_text = kernel_text();
 	if (prepare(agent, hello, &notes, &err) < 0)
 		ready.error = ops_error(arena, &err);
 	link_send(agent, agent->link, WIRE_READY, 0, &ready.base);

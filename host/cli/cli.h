@@ -35,6 +35,7 @@ enum cli_exit {
 	X("resolve", resolve, "PATH...", "where in kernel memory, of what type and size")                    \
 	X("symbols", symbols, "PATTERN...", "symbols of the kernel")                                         \
 	X("types", types, "NAME...", "types of the kernel, with their members")                              \
+	X("bases", bases, "", "where the kernel has itself and its regions")                                 \
 	X("capture", capture, "NAME", "capture a snapshot")                                                  \
 	X("freeze", freeze, "[--lease TIME] [--clock-runs]", "stop every vCPU")                              \
 	X("thaw", thaw, "", "let them go")                                                                   \

@@ -630,3 +630,29 @@ int cli_types(struct cli *cli, int argc, char **argv)
 	schedrig_close(schedrig);
 	return code;
 }
+
+int cli_bases(struct cli *cli, int argc, char **argv)
+{
+	static const Schedrig__V1__BasesRequest request = SCHEDRIG__V1__BASES_REQUEST__INIT;
+	struct err err = ERR_INIT;
+	int code = CLI_OK;
+	cli_parse(cli, argc, argv, NULL, "", NULL, NULL);
+	struct schedrig *schedrig = cli_connect(cli, &code);
+	if (!schedrig)
+		return code;
+	Schedrig__V1__KernelBases *bases = NULL;
+	if (schedrig_bases(schedrig, &request, &bases, &err) < 0)
+		code = cli_fail(&err);
+	else if (cli->json)
+		code = cli_print_json(&bases->base);
+	else
+		printf("text        %016llx, %lld bytes from where it was linked%s\n"
+		       "phys_base   %016llx\npage_offset %016llx\nvmalloc     %016llx\nvmemmap     %016llx\n",
+			(unsigned long long)bases->text, (long long)bases->slide,
+			bases->told_by_guest ? ", as the guest says" : "",
+			(unsigned long long)bases->phys_base, (unsigned long long)bases->page_offset,
+			(unsigned long long)bases->vmalloc, (unsigned long long)bases->vmemmap);
+	schedrig_free_message(bases);
+	schedrig_close(schedrig);
+	return code;
+}

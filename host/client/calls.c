@@ -185,6 +185,7 @@ int schedrig_apply(struct schedrig *schedrig, const Schedrig__V1__ApplyRequest *
 	X(resolve, RESOLVE, ResolveRequest, PLACES, ResolveResponse)                                         \
 	X(symbols, SYMBOLS, SymbolsRequest, SYMBOLS, SymbolsResponse)                                        \
 	X(types, TYPES, TypesRequest, TYPES, TypesResponse)                                                  \
+	X(bases, BASES, BasesRequest, BASES, KernelBases)                                                    \
 	X(prepare, PREPARE, PrepareRequest, PREPARED, PrepareResponse)                                       \
 	X(read_prepared, READ_PREPARED, ReadPreparedRequest, PACKED, ReadPreparedResponse)                   \
 	X(set_cgroup_knobs, SET_CGROUP_KNOBS, SetCgroupKnobsRequest, KNOBS, SetCgroupKnobsResponse)          \

@@ -111,6 +111,9 @@ int schedrig_symbols(struct schedrig *schedrig, const Schedrig__V1__SymbolsReque
 	Schedrig__V1__SymbolsResponse **ret, struct err *err) must_check;
 int schedrig_types(struct schedrig *schedrig, const Schedrig__V1__TypesRequest *types,
 	Schedrig__V1__TypesResponse **ret, struct err *err) must_check;
+/* Where the kernel has itself and its regions; ERR_KERNEL_LAYOUT when the ways to tell disagree. */
+int schedrig_bases(struct schedrig *schedrig, const Schedrig__V1__BasesRequest *bases,
+	Schedrig__V1__KernelBases **ret, struct err *err) must_check;
 /* For large or repeated batches: places are found once and read by handle. Handles are this connection's and
  * end with it; those of one call are consecutive. A message has at most 256 KiB: some thousand paths a call.
  */

@@ -200,6 +200,8 @@ static bool wants_freeze(const struct request *request)
 		return request->message->write->cold;
 	case SCHEDRIG__V1__REQUEST__KIND_READ_PREPARED:
 		return request->message->read_prepared->cold;
+	case SCHEDRIG__V1__REQUEST__KIND_BASES:
+		return true;
 	default:
 		return false;
 	}

@@ -220,7 +220,8 @@ void request_run_push(struct request *request)
 /* that may work within a freeze of their client's; */
 #define HELD_LIST(X)                                                                                         \
 	X(read, values, VALUES, ReadResponse)                                                                \
-	X(write, values, VALUES, ReadResponse)
+	X(write, values, VALUES, ReadResponse)                                                               \
+	X(bases, bases, BASES, KernelBases)
 #define RUN(kind, member, upper, type, ...)                                                                  \
 	void request_run_##kind(struct request *request)                                                     \
 	{                                                                                                    \

@@ -28,6 +28,7 @@
 	X(SET_CGROUP_KNOBS, set_cgroup_knobs, WORKER, READY)                                                 \
 	X(PUSH, push, WORKER, READY)                                                                         \
 	X(PULL, pull, WORKER, READY)                                                                         \
-	X(LIST_STAGED, list_staged, WORKER, ANYTIME)
+	X(LIST_STAGED, list_staged, WORKER, ANYTIME)                                                         \
+	X(BASES, bases, WORKER, READY)
 
 #endif

@@ -101,6 +101,10 @@ int engine_symbols(struct engine *engine, const Schedrig__V1__SymbolsRequest *re
 int engine_types(struct engine *engine, const Schedrig__V1__TypesRequest *request,
 	Schedrig__V1__TypesResponse **ret, struct err *err) must_check;
 
+/* Cold. */
+int engine_bases(struct engine *engine, const Schedrig__V1__BasesRequest *request, const struct freeze *held,
+	Schedrig__V1__KernelBases **ret, struct err *err) must_check;
+
 /* What one client has prepared, with its handles. The client's requests use it one at a time; it does not
  * outlive the engine. NULL: out of memory. */
 #define ENGINE_PREPARED_MAX 65536u

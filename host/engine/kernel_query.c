@@ -4,10 +4,12 @@
 #include "common/clock.h"
 #include "host/engine/kernel_access.h"
 #include "host/engine/validate.h"
+#include "host/kmem/bases.h"
 #include "host/kmem/btf_text.h"
 #include "host/kmem/kmem.h"
 #include "host/kmem/path.h"
 #include "host/kmem/suggest.h"
+#include "host/link/link.h"
 #include "host/vm/freeze.h"
 #include "proto/pb.h"
 
@@ -442,5 +444,41 @@ int engine_types(struct engine *engine, const Schedrig__V1__TypesRequest *reques
 	if (response->n_types == 0)
 		return types_not_found(btf, plain, err);
 	*ret = TAKE_PTR(response);
+	return 0;
+}
+
+/* ---- bases */
+
+int engine_bases(struct engine *engine, const Schedrig__V1__BasesRequest *request, const struct freeze *held,
+	Schedrig__V1__KernelBases **ret, struct err *err)
+{
+	const struct kernel_way way = {
+		.cold = true, .held = held, .deadline_ns = clock_deadline_ns(FREEZE_TURN_NS)};
+	Schedrig__V1__AgentReady *ready = engine->config.link ? link_agent_ready(engine->config.link) : NULL;
+	uint64_t said = ready ? ready->kernel_text : 0, entry;
+	pb_free(ready);
+	struct kernel_turn turn;
+	if (kernel_turn_begin(engine, &way, &turn, err) < 0)
+		return err_errno(err->code);
+	struct kmem_bases found;
+	int r = freeze_read_msr(turn.freeze, 0, MSR_SYSCALL_ENTRY, &entry, err);
+	if (r == 0)
+		r = kmem_bases_find(turn.kmem, entry, said, &found, err);
+	pb_free(kernel_turn_end(&turn));
+	if (r < 0)
+		return r;
+	Schedrig__V1__KernelBases *bases = malloc(sizeof(*bases));
+	if (!bases)
+		return no_memory(err);
+	schedrig__v1__kernel_bases__init(bases);
+	bases->text = found.text;
+	bases->slide = found.slide;
+	bases->phys_base = found.phys_base;
+	bases->page_offset = found.page_offset;
+	bases->vmalloc = found.vmalloc;
+	bases->vmemmap = found.vmemmap;
+	bases->five_level = found.five_level;
+	bases->told_by_guest = said != 0;
+	*ret = bases;
 	return 0;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* A running kernel seen from outside: its image's symbols and types together with the guest's memory.
  * Immutable once made: any thread, vCPUs running or not. Values read from the guest are hostile: they are
- * read anew for each use and checked. Direct boot without KASLR: link addresses are run-time addresses. */
+ * read anew for each use and checked. Direct boot: link addresses are run-time addresses, whatever else the
+ * kernel randomises (bases.h). */
 #ifndef HOST_KMEM_KMEM_H
 #define HOST_KMEM_KMEM_H
 

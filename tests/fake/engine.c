@@ -386,6 +386,14 @@ int engine_read(struct engine *engine, const Schedrig__V1__ReadRequest *request,
 	return touch(request->cold, held, ret);
 }
 
+int engine_bases(struct engine *engine, const Schedrig__V1__BasesRequest *request, const struct freeze *held,
+	Schedrig__V1__KernelBases **ret, struct err *err)
+{
+	*ret = malloc(sizeof(**ret));
+	schedrig__v1__kernel_bases__init(*ret);
+	return 0;
+}
+
 int engine_write(struct engine *engine, const Schedrig__V1__WriteRequest *request, const struct freeze *held,
 	Schedrig__V1__ReadResponse **ret, struct err *err)
 {
