@@ -15,6 +15,8 @@ static const struct synthetic_symbol symbols[] = {
 	{FAKE_DATA + FAKE_JIFFIES, "Djiffies_64"},
 	{FAKE_DATA + FAKE_L5, "D__pgtable_l5_enabled"},
 	{FAKE_DATA + FAKE_WORD, "Dword"},
+	{FAKE_DATA + FAKE_PIDS, "Dinit_pid_ns"},
+	{FAKE_DATA + FAKE_MAPS, "dmap_idr"},
 	{FAKE_DATA + FAKE_PER_CPU_OFFSET, "D__per_cpu_offset"},
 	{FAKE_DATA + FAKE_POSSIBLE, "D__cpu_possible_mask"},
 	{FAKE_DATA + FAKE_ONLINE, "D__cpu_online_mask"},
@@ -31,10 +33,9 @@ uint64_t fake_rq_gpa(unsigned cpu)
 	return 0x2000000 + cpu * UINT64_C(0x10000);
 }
 
-static void elf_build(struct fake_kernel *fake)
+static void elf_build(struct fake_kernel *fake, const uint8_t *btf, size_t btf_bytes)
 {
 	static struct synthetic tables;
-	static struct synthetic_btf btf;
 	struct {
 		Elf64_Ehdr eh;
 		Elf64_Phdr ph[4];
@@ -58,9 +59,8 @@ static void elf_build(struct fake_kernel *fake)
 	};
 
 	synthetic_build(&tables, KALLSYMS_SELF_RELATIVE, symbols, ARRAY_SIZE(symbols), 0);
-	synthetic_btf_build(&btf);
 	uint64_t at_tables = 0x1000, at_btf = at_tables + round_up_u64(tables.length, 4096);
-	fake->elf_bytes = at_btf + btf.length;
+	fake->elf_bytes = at_btf + btf_bytes;
 	fake->elf = calloc(1, fake->elf_bytes);
 	head.eh.e_ident[EI_CLASS] = ELFCLASS64;
 	head.eh.e_ident[EI_DATA] = ELFDATA2LSB;
@@ -93,12 +93,12 @@ static void elf_build(struct fake_kernel *fake)
 		.sh_offset = at_tables,
 		.sh_size = tables.length};
 	head.sh[3] = (Elf64_Shdr){
-		.sh_name = 15, .sh_type = SHT_PROGBITS, .sh_offset = at_btf, .sh_size = btf.length};
+		.sh_name = 15, .sh_type = SHT_PROGBITS, .sh_offset = at_btf, .sh_size = btf_bytes};
 	head.sh[4] = (Elf64_Shdr){
 		.sh_name = 20, .sh_type = SHT_STRTAB, .sh_offset = names, .sh_size = sizeof(section_names)};
 	memcpy(fake->elf, &head, sizeof(head));
 	memcpy(fake->elf + at_tables, tables.bytes, tables.length);
-	memcpy(fake->elf + at_btf, btf.bytes, btf.length);
+	memcpy(fake->elf + at_btf, btf, btf_bytes);
 }
 
 void *fake_ptr(struct fake_kernel *fake, uint64_t gpa)
@@ -111,10 +111,18 @@ void *fake_ptr(struct fake_kernel *fake, uint64_t gpa)
 
 void fake_kernel_init(struct fake_kernel *fake)
 {
+	static struct synthetic_btf btf;
+
+	synthetic_btf_build(&btf);
+	fake_kernel_init_with(fake, btf.bytes, btf.length);
+}
+
+void fake_kernel_init_with(struct fake_kernel *fake, const uint8_t *btf, size_t btf_bytes)
+{
 	struct err err = ERR_INIT;
 
 	memset(fake, 0, sizeof(*fake));
-	elf_build(fake);
+	elf_build(fake, btf, btf_bytes);
 	uint8_t *host = mmap(NULL, FAKE_LOW_BYTES + FAKE_HIGH_BYTES, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	assert(host != MAP_FAILED);

@@ -21,6 +21,8 @@ enum {
 	FAKE_JIFFIES = 0x10,
 	FAKE_L5 = 0x18,
 	FAKE_WORD = 0x20,            /* "word" */
+	FAKE_PIDS = 0x40,            /* init_pid_ns, of those BTFs that have a struct pid_namespace */
+	FAKE_MAPS = 0x60,            /* map_idr, of those that have a struct idr */
 	FAKE_PER_CPU_OFFSET = 0x100, /* 8 CPUs */
 	FAKE_POSSIBLE = 0x140,
 	FAKE_ONLINE = 0x148,
@@ -38,6 +40,8 @@ struct fake_kernel {
 };
 
 void fake_kernel_init(struct fake_kernel *fake);
+/* With other types than those of synthetic_btf_build(). */
+void fake_kernel_init_with(struct fake_kernel *fake, const uint8_t *btf, size_t btf_bytes);
 void fake_kernel_deinit(struct fake_kernel *fake);
 /* Host address of guest-physical memory. */
 void *fake_ptr(struct fake_kernel *fake, uint64_t gpa);

@@ -108,7 +108,7 @@ Test(path, errors_point_at_the_column)
 		{"task(12", 8, ERR_INVALID_ARGUMENT, "syntax"},
 		{"task(12, ).pid", 10, ERR_INVALID_ARGUMENT, "syntax"},
 		/* The made-up kernel has no tasks. */
-		{"task(12).pid", 1, ERR_NOT_FOUND, ""},
+		{"task(12).pid", 1, ERR_KERNEL_LAYOUT, ""},
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
