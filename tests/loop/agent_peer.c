@@ -2,7 +2,9 @@
 /* The agent's other end (see agent_peer.h). */
 #include "agent_peer.h"
 
+#include "common/clock.h"
 #include "common/frame.h"
+#include "guest/cgroup/cgroup.h"
 #include "proto/pb.h"
 #include "proto/wire.h"
 
@@ -15,8 +17,44 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+/* A test that is killed (its time limit) leaves its directory, with whatever the agent had no time to remove.
+ * Ends when the directory is gone. */
+static void watch_over(const char *cgroup, int end_fd)
+{
+	char byte, *name = strrchr(cgroup, '/'), parent[256];
+	struct err err = ERR_INIT;
+	/* The runner waits for the end of every descriptor that it gave its tests. */
+	dup2(end_fd, 3);
+	syscall(SYS_close_range, 4, ~0u, 0);
+	for (int fd = 0; fd < 3; fd++)
+		close(fd);
+	setsid();
+	while (read(3, &byte, 1) < 0 && errno == EINTR)
+		;
+	snprintf(parent, sizeof(parent), "%.*s", (int)(name - cgroup), cgroup);
+	int dir = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	(void)!cg_remove(dir, name + 1, -1, clock_deadline_ns(60 * NS_PER_S), NULL, &err);
+	_exit(0);
+}
+
+static bool start_janitor(struct peer *peer)
+{
+	int fds[2];
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return false;
+	peer->janitor = fork();
+	if (peer->janitor == 0) {
+		close(fds[1]);
+		watch_over(peer->cgroup, fds[0]);
+	}
+	close(fds[0]);
+	peer->alive_fd = fds[1];
+	return peer->janitor > 0;
+}
 
 const char *peer_scratch(struct peer *peer)
 {
@@ -24,7 +62,7 @@ const char *peer_scratch(struct peer *peer)
 	FILE *mounts = setmntent("/proc/self/mounts", "r");
 	struct mntent *entry;
 	char where[200] = "";
-	*peer = (struct peer){.pid = -1, .fd = -1};
+	*peer = (struct peer){.pid = -1, .fd = -1, .alive_fd = -1};
 	if (geteuid() != 0)
 		return "needs root";
 	while (mounts && (entry = getmntent(mounts)))
@@ -36,7 +74,7 @@ const char *peer_scratch(struct peer *peer)
 		return "no cgroup v2 file system is mounted";
 	snprintf(peer->cgroup, sizeof(peer->cgroup), "%s/schedrig-test-%d", where, getpid());
 	if (mkdir(peer->cgroup, 0755) == 0)
-		return NULL;
+		return start_janitor(peer) ? NULL : "cannot start the process that cleans up";
 	snprintf(why, sizeof(why), "cannot make %s: %s", peer->cgroup, strerror(errno));
 	return why;
 }
@@ -126,7 +164,7 @@ void peer_greet(struct peer *peer, unsigned n_cpus)
 	ours.major = WIRE_MAJOR;
 	answer.hello = &ours;
 	answer.layout = &layout;
-	answer.speed_percent = 100;
+	answer.speed_percent = peer->speed_percent ? peer->speed_percent : 100;
 	send_message(peer, WIRE_HELLO, 0, &answer.base);
 	header = receive_message(peer, &bytes, &length);
 	cr_assert_eq(header.type, WIRE_READY);
@@ -195,5 +233,7 @@ int peer_stop(struct peer *peer)
 	cr_assert_eq(waitpid(peer->pid, &status, 0), peer->pid);
 	cr_assert_eq(
 		rmdir(peer->cgroup), 0, "the agent left cgroups in %s: %s", peer->cgroup, strerror(errno));
+	close(peer->alive_fd);
+	cr_assert_eq(waitpid(peer->janitor, NULL, 0), peer->janitor);
 	return status;
 }

@@ -18,6 +18,11 @@ struct peer {
 	char cgroup[256]; /* scratch directory, ours */
 	uint64_t seq;
 	unsigned events;
+	unsigned speed_percent; /* told to the agent; 0 = 100 */
+	/* Whoever removes the scratch directory if the test dies before it does: sees the end of this pipe.
+	 */
+	int alive_fd;
+	pid_t janitor;
 };
 
 /* NULL and the scratch directory made, or the reason to skip. */
