@@ -140,12 +140,8 @@ void worker_checkpoint(struct worker *worker)
 
 void worker_burst(struct worker *worker, uint32_t units)
 {
-	/* A chain of dependent multiplications: a unit is one link, some 4 cycles anywhere. */
-	uint64_t value = worker->sink | 1;
-	for (uint32_t i = 0; i < units; i++)
-		value = value * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-	worker->sink = value;
-	__asm__ volatile("" : : "r"(value));
+	worker->sink = worker_chain(worker->sink | 1, units);
+	__asm__ volatile("" : : "r"(worker->sink));
 	worker->numbers.units += units;
 	worker_checkpoint(worker);
 }

@@ -54,6 +54,16 @@ static inline int worker_stopping(const struct worker *worker)
 {
 	return atomic_load_explicit(&worker->slot->stop, memory_order_relaxed) != 0;
 }
+/* A unit is 16 links of a chain of dependent multiplications, some 64 cycles anywhere: long enough for a
+ * checkpoint after 1024 of them to cost next to nothing (tests/bench/worker.c), short enough for a gap to be
+ * seen on time. */
+#define WORKER_UNIT_LINKS 16
+static inline uint64_t worker_chain(uint64_t value, uint32_t units)
+{
+	for (uint32_t i = 0; i < units * WORKER_UNIT_LINKS; i++)
+		value = value * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+	return value;
+}
 /* Does `units` (<= 1024) units of work and then a checkpoint. */
 void worker_burst(struct worker *worker, uint32_t units);
 void worker_checkpoint(struct worker *worker);
