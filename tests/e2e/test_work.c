@@ -424,10 +424,10 @@ int main(int argc, char **argv)
 		return 64;
 	}
 	snprintf(stage, sizeof(stage), "custom-worker=%s", worker);
-	const char *const staged[] = {
-		"--stage", stage, "--stage", "sh=/bin/sh", "--stage", "grep=/bin/grep", NULL};
+	const char *const options[] = {
+		"--net", "--stage", stage, "--stage", "sh=/bin/sh", "--stage", "grep=/bin/grep", NULL};
 	harness_begin(argc, argv);
-	if (!vm_up(&vm, argv[1], "2n2l1c2t", true, staged)) {
+	if (!vm_up(&vm, argv[1], "2n2l1c2t", true, options)) {
 		printf("Bail out! the VM did not come up: %s\nnot ok 1 - boot\n", vm.error);
 		harness_end();
 		tap_end();
