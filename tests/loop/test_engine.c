@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Engine, link and the real agent as a process at the other end of a socket pair: every kind of op, and what
  * happens to verdicts when workers, payloads or the agent itself misbehave. */
-#include "agent_peer.h"
+#include "rig.h"
 
 #include "common/clock.h"
 #include "common/fd.h"
 #include "host/engine/engine.h"
 #include "host/text/text.h"
-#include "link_bench.h"
 #include "proto/op_list.h"
 #include "proto/pb.h"
 
@@ -20,132 +19,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-
-struct rig {
-	struct peer peer; /* scratch and process */
-	struct link_bench bench;
-	struct engine *engine;
-	char staged_dir[64];
-	bool cpuset, cpu, pids;
-	void (*on_step)(struct rig *rig);
-};
-
-static void on_event(const PB(Event) * event, void *arg)
-{
-	struct rig *rig = arg;
-	if (event->kind_case == SCHEDRIG__V1__EVENT__KIND_STEP_START && rig->on_step)
-		rig->on_step(rig);
-}
-
-static void stage(struct rig *rig, const char *name)
-{
-	char from[64], to[128];
-	snprintf(from, sizeof(from), "/bin/%s", name);
-	snprintf(to, sizeof(to), "%s/%s", rig->staged_dir, name);
-	cr_assert_eq(symlink(from, to), 0);
-}
-
-static int start_agent(struct rig *rig)
-{
-	int fds[2];
-	char number[16];
-	const char *agent = getenv("SCHEDRIG_AGENT");
-	cr_assert_not_null(agent, "SCHEDRIG_AGENT names the agent's program");
-	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-	snprintf(number, sizeof(number), "%d", fds[1]);
-	rig->peer.pid = fork();
-	if (rig->peer.pid == 0) {
-		fcntl(fds[1], F_SETFD, 0);
-		execl(agent, agent, "--fd", number, "--cgroup", rig->peer.cgroup, "--staged", rig->staged_dir,
-			"--no-vm", NULL);
-		_exit(127);
-	}
-	close(fds[1]);
-	return fds[0];
-}
-
-static void rig_start(struct rig *rig)
-{
-	static const char *const staged[] = {"true", "false", "sleep", NULL};
-	const char *why = peer_scratch(&rig->peer);
-	if (why)
-		cr_skip_test("%s", why);
-	strcpy(rig->staged_dir, "/tmp/schedrig-staged-XXXXXX");
-	cr_assert_not_null(mkdtemp(rig->staged_dir));
-	for (int i = 0; staged[i]; i++)
-		stage(rig, staged[i]);
-	int fd = start_agent(rig);
-	cpu_set_t cpus;
-	cr_assert_eq(sched_getaffinity(0, sizeof(cpus), &cpus), 0);
-	link_bench_start(&rig->bench, (unsigned)CPU_COUNT(&cpus));
-	link_bench_accept(&rig->bench, fd);
-	cr_assert(link_bench_wait(&rig->bench, 1, 0), "the agent did not get ready");
-	cr_assert_eq(rig->bench.ready_err.code, ERR_NONE, "%s", rig->bench.ready_err.message);
-	PB(AgentHello) *hello = link_agent_hello(rig->bench.link);
-	for (size_t i = 0; i < hello->n_controllers; i++) {
-		rig->cpuset |= !strcmp(hello->controllers[i], "cpuset");
-		rig->cpu |= !strcmp(hello->controllers[i], "cpu");
-		rig->pids |= !strcmp(hello->controllers[i], "pids");
-	}
-	pb_free(hello);
-	struct engine_config config = {.layout = &rig->bench.layout,
-		.link = rig->bench.link,
-		.staged = staged,
-		.event = on_event,
-		.arg = rig};
-	rig->engine = engine_new(&config, NULL);
-	cr_assert_not_null(rig->engine);
-}
-
-static void rig_stop(struct rig *rig)
-{
-	int status;
-	engine_free(rig->engine);
-	link_bench_stop(&rig->bench);
-	cr_assert_eq(waitpid(rig->peer.pid, &status, 0), rig->peer.pid);
-	DIR *dir = opendir(rig->staged_dir);
-	for (struct dirent *e; (e = readdir(dir));)
-		unlinkat(dirfd(dir), e->d_name, 0);
-	closedir(dir);
-	rmdir(rig->staged_dir);
-}
-
-/* What the agent leaves when it ends in order. */
-static void rig_stop_clean(struct rig *rig)
-{
-	rig_stop(rig);
-	cr_assert_eq(rmdir(rig->peer.cgroup), 0, "the agent left cgroups in %s: %s", rig->peer.cgroup,
-		strerror(errno));
-}
-
-static PB(Scenario) * scenario(const char *text)
-{
-	static struct text_errors errors;
-	ProtobufCMessage *message = NULL;
-	int r = text_load(&schedrig__v1__scenario__descriptor, text, strlen(text), &message, NULL, &errors);
-	cr_assert_eq(r, 0, "%s\n%u:%u %s", text, errors.error[0].line, errors.error[0].column,
-		errors.error[0].err.message);
-	return (PB(Scenario) *)message;
-}
-
-static PB(RunResult) * run(struct rig *rig, const char *text)
-{
-	PB(Scenario) *s = scenario(text);
-	PB(RunResult) *result = NULL;
-	struct err err = ERR_INIT;
-	cr_assert_eq(engine_run(rig->engine, s, &result, &err), 0, "%s: %s", err.place, err.message);
-	pb_free(s);
-	return result;
-}
-
-static const PB(VerdictPart) * part(const PB(RunResult) * result, const char *kind)
-{
-	for (size_t i = 0; i < result->verdict->n_parts; i++)
-		if (strcmp(result->verdict->parts[i]->kind, kind) == 0)
-			return result->verdict->parts[i];
-	cr_assert_fail("no %s in the verdict (%s)", kind, result->verdict->summary);
-	abort();
-}
 
 #define VERDICT(name) SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_##name
 
@@ -216,7 +89,7 @@ Test(engine, all_28_ops, .timeout = 60)
 	struct rig rig = {0};
 	const uint32_t of_cpusets = 1u << OP_SET_CPUSET | 1u << OP_CLEAR_CPUSET | 1u << OP_SWAP_CPUSETS;
 	rig_start(&rig);
-	PB(RunResult) *result = run(&rig, every_op);
+	PB(RunResult) *result = rig_run(&rig, every_op);
 	cr_assert_eq(result->verdict->verdict, VERDICT(PASS), "%s", result->verdict->summary);
 	uint32_t kinds = kinds_in(result);
 	/* Two steps' worth of workers have reported, each with work done. */
@@ -225,7 +98,7 @@ Test(engine, all_28_ops, .timeout = 60)
 		cr_expect_not(result->workers[i]->missing);
 	pb_free(result);
 	if (rig.cpuset) {
-		result = run(&rig, cpuset_ops);
+		result = rig_run(&rig, cpuset_ops);
 		cr_assert_eq(result->verdict->verdict, VERDICT(PASS), "%s", result->verdict->summary);
 		kinds |= kinds_in(result);
 		cr_assert_eq(kinds, (UINT32_C(1) << OP_KINDS) - 1);
@@ -234,7 +107,7 @@ Test(engine, all_28_ops, .timeout = 60)
 		printf("SKIP part: this machine's cgroup v2 has no cpuset controller: SetCpuset, SwapCpusets "
 		       "and ClearCpuset are "
 		       "not walked\n");
-		result = run(&rig, cpuset_ops);
+		result = rig_run(&rig, cpuset_ops);
 		cr_assert_eq(result->verdict->verdict, VERDICT(FAIL));
 		cr_assert(strstr(result->verdict->summary, "controller cpuset, which steps[0].ops[2] needs"),
 			"%s", result->verdict->summary);
@@ -248,18 +121,20 @@ Test(engine, workers_are_judged, .timeout = 60)
 {
 	struct rig rig = {0};
 	rig_start(&rig);
-	PB(RunResult) *result = run(&rig, "duration: 1s\nbackdrop: {cgroups: [{name: web}]}\nsteps: [{hold: "
-					  "{frac: 0.5}}]\nassertions: {not_stuck: {}, isolation: {}}\n");
+	PB(RunResult) *result =
+		rig_run(&rig, "duration: 1s\nbackdrop: {cgroups: [{name: web}]}\nsteps: [{hold: "
+			      "{frac: 0.5}}]\nassertions: {not_stuck: {}, isolation: {}}\n");
 	cr_assert_eq(result->verdict->verdict, VERDICT(PASS), "%s", result->verdict->summary);
 	cr_assert_gt(result->steps[0]->total_iterations + result->workers[0]->units, 0);
 	cr_assert(result->workers[0]->backdrop);
 	pb_free(result);
 	/* A cgroup that is frozen for the whole step makes no progress in it: its step's assertion says so.
 	 */
-	result = run(&rig, "duration: 1s\nbackdrop: {cgroups: [{name: web}]}\nsteps: [{ops: [{freeze_cgroup: "
-			   "{cgroup: web}}], hold: {frac: 0.4},\n"
-			   "  assertions: {max_gap: 100ms}}, {ops: [{unfreeze_cgroup: {cgroup: web}}], hold: "
-			   "{frac: 0.2}}]\n");
+	result = rig_run(&rig,
+		"duration: 1s\nbackdrop: {cgroups: [{name: web}]}\nsteps: [{ops: [{freeze_cgroup: "
+		"{cgroup: web}}], hold: {frac: 0.4},\n"
+		"  assertions: {max_gap: 100ms}}, {ops: [{unfreeze_cgroup: {cgroup: web}}], hold: "
+		"{frac: 0.2}}]\n");
 	cr_assert_eq(result->verdict->verdict, VERDICT(FAIL), "%s", result->verdict->summary);
 	pb_free(result);
 	rig_stop_clean(&rig);
@@ -269,16 +144,16 @@ Test(engine, failed_payload_check_fails_the_verdict, .timeout = 60)
 {
 	struct rig rig = {0};
 	rig_start(&rig);
-	PB(RunResult) *result = run(&rig,
+	PB(RunResult) *result = rig_run(&rig,
 		"duration: 2s\npayloads: [{name: bad, program: 'false', checks: [{exit_code_eq: 0}]}]\n"
 		"steps: [{ops: [{run_payload: {payload: bad}}, {wait_payload: {name: bad}}], hold: {fixed: "
 		"\"0\"}}]\n");
 	cr_assert_eq(result->verdict->verdict, VERDICT(FAIL));
-	cr_assert(strstr(part(result, "payload_check")->message, "payload 'bad' (exited 1)"), "%s",
-		part(result, "payload_check")->message);
+	cr_assert(strstr(rig_part(result, "payload_check")->message, "payload 'bad' (exited 1)"), "%s",
+		rig_part(result, "payload_check")->message);
 	pb_free(result);
 	/* Not waited for: drained at the step's end, and checked all the same. */
-	result = run(&rig,
+	result = rig_run(&rig,
 		"duration: 2s\npayloads: [{name: bad, program: 'false', checks: [{exit_code_eq: 0}]}]\n"
 		"steps: [{ops: [{run_payload: {payload: bad}}], hold: {fixed: 300ms}}]\n");
 	cr_assert_eq(result->verdict->verdict, VERDICT(FAIL));
@@ -291,16 +166,18 @@ Test(engine, loop_in_the_agent_and_here, .timeout = 60)
 {
 	struct rig rig = {0};
 	rig_start(&rig);
-	PB(RunResult) *result = run(&rig, "duration: 500ms\nsteps: [{setup: [{name: x}], ops: "
-					  "[{freeze_cgroup: {cgroup: x}}, {unfreeze_cgroup: {cgroup: x}}],\n"
-					  "  hold: {loop: 50ms}}]\n");
+	PB(RunResult) *result =
+		rig_run(&rig, "duration: 500ms\nsteps: [{setup: [{name: x}], ops: "
+			      "[{freeze_cgroup: {cgroup: x}}, {unfreeze_cgroup: {cgroup: x}}],\n"
+			      "  hold: {loop: 50ms}}]\n");
 	cr_assert_eq(result->verdict->verdict, VERDICT(PASS), "%s", result->verdict->summary);
 	cr_assert_geq(result->steps[0]->passes, 3);
 	cr_assert_leq(result->steps[0]->passes, 10);
 	pb_free(result);
-	result = run(&rig, "duration: 500ms\nsteps: [{ops: [{add_cgroup: x}, {read_kernel_hot: [{symbol: y, "
-			   "width: u32}], expect_error: FailedPrecondition},\n"
-			   "  {remove_cgroup: x}], hold: {loop: 50ms}}]\n");
+	result = rig_run(&rig,
+		"duration: 500ms\nsteps: [{ops: [{add_cgroup: x}, {read_kernel_hot: [{symbol: y, "
+		"width: u32}], expect_error: FailedPrecondition},\n"
+		"  {remove_cgroup: x}], hold: {loop: 50ms}}]\n");
 	cr_assert_eq(result->verdict->verdict, VERDICT(PASS), "%s", result->verdict->summary);
 	cr_assert_geq(result->steps[0]->passes, 3);
 	pb_free(result);
@@ -317,9 +194,10 @@ Test(engine, cancelled_wait_comes_back_at_once, .timeout = 60)
 	struct rig rig = {.on_step = cancel};
 	rig_start(&rig);
 	uint64_t begin = clock_now_ns();
-	PB(RunResult) *result = run(&rig, "duration: 1h\nsteps: [{setup: [{name: x}], ops: [{freeze_cgroup: "
-					  "{cgroup: x}}, {unfreeze_cgroup: {cgroup: x}}], "
-					  "hold: {loop: 10ms}}]\n");
+	PB(RunResult) *result =
+		rig_run(&rig, "duration: 1h\nsteps: [{setup: [{name: x}], ops: [{freeze_cgroup: "
+			      "{cgroup: x}}, {unfreeze_cgroup: {cgroup: x}}], "
+			      "hold: {loop: 10ms}}]\n");
 	cr_assert_lt(clock_now_ns() - begin, 20 * NS_PER_S);
 	cr_assert_eq(result->verdict->verdict, VERDICT(INCONCLUSIVE), "%s", result->verdict->summary);
 	pb_free(result);
@@ -336,10 +214,10 @@ Test(engine, agent_that_is_killed, .timeout = 60)
 	struct rig rig = {.on_step = kill_agent};
 	rig_start(&rig);
 	PB(RunResult) *result =
-		run(&rig, "duration: 500ms\nsteps: [{hold: {frac: 0.5}}, {ops: [{add_cgroup: a}]}]\n");
+		rig_run(&rig, "duration: 500ms\nsteps: [{hold: {frac: 0.5}}, {ops: [{add_cgroup: a}]}]\n");
 	cr_assert_eq(result->verdict->verdict, VERDICT(FAIL));
-	cr_assert_eq(
-		part(result, "guest_crash")->error->code, SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_AGENT_LOST);
+	cr_assert_eq(rig_part(result, "guest_crash")->error->code,
+		SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_AGENT_LOST);
 	pb_free(result);
 	rig_stop(&rig);
 	rmdir(rig.peer.cgroup); /* a killed agent leaves what it had: here only the scratch itself */
@@ -349,9 +227,9 @@ Test(engine, adhoc_ops_live_until_their_end, .timeout = 60)
 {
 	struct rig rig = {0};
 	rig_start(&rig);
-	PB(Scenario) *s = scenario("payloads: [{name: nap, program: sleep, default_args: ['60']}]\n"
-				   "steps: [{ops: [{add_cgroup: mine}, {spawn: {cgroup: mine}}, "
-				   "{run_payload: {payload: nap, cgroup: mine}}]}]\n");
+	PB(Scenario) *s = rig_scenario("payloads: [{name: nap, program: sleep, default_args: ['60']}]\n"
+				       "steps: [{ops: [{add_cgroup: mine}, {spawn: {cgroup: mine}}, "
+				       "{run_payload: {payload: nap, cgroup: mine}}]}]\n");
 	PB(ApplyRequest) request = SCHEDRIG__V1__APPLY_REQUEST__INIT;
 	PB(ApplyResponse) * response;
 	struct err err = ERR_INIT;
@@ -364,7 +242,7 @@ Test(engine, adhoc_ops_live_until_their_end, .timeout = 60)
 	cr_assert_eq(response->n_results, 3);
 	pb_free(response);
 	/* A scenario beside it leaves it alone. */
-	pb_free(run(&rig, "duration: 50ms\nsteps: [{setup: [{name: x}]}]\n"));
+	pb_free(rig_run(&rig, "duration: 50ms\nsteps: [{setup: [{name: x}]}]\n"));
 	cr_assert_lt(engine_apply(rig.engine, &request, &response, &err), 0);
 	cr_assert_eq(err.code, ERR_ALREADY_EXISTS, "%s", err.message);
 	pb_free(response);

@@ -119,6 +119,46 @@ static const struct {
 	{DEF("cpu: {quota_pct: -1}"), "backdrop.cgroups[0].cpu.quota_pct", IC, "above 0"},
 	{DEF("cpu: {quota_pct: 50, quota: 1ms}"), "backdrop.cgroups[0].cpu.quota_pct", IC, "two ways"},
 	{DEF("pids: 0"), "backdrop.cgroups[0].pids.max", IC, "at least 1"},
+	{DEF("cpu: {uclamp_min: -1}"), "backdrop.cgroups[0].cpu.uclamp_min", IC, "0..100"},
+	{DEF("cpu: {uclamp_max: .nan}"), "backdrop.cgroups[0].cpu.uclamp_max", IC, "0..100"},
+	{DEF("memory: {max: 0}"), "backdrop.cgroups[0].memory.max", IC, "kills"},
+	{DEF("io: {weight: 0}"), "backdrop.cgroups[0].io.weight", IC, "1..10000"},
+	{DEF("io: {max: [{device: sda, rbps: 1}]}"), "backdrop.cgroups[0].io.max[0].device", IC,
+		"MAJOR:MINOR"},
+	{DEF("io: {max: [{device: '8:0'}]}"), "backdrop.cgroups[0].io.max[0]", IC, "no limit"},
+	{DEF("io: {max: [{device: '8:0', riops: 0}]}"), "backdrop.cgroups[0].io.max[0]", IC,
+		"nothing through"},
+	/* payload definitions */
+	{"payloads: [{name: p, program: 'true', known_flags: [--timeout, --cpu], default_args: [--timout, "
+	 "3s]}]\n",
+		"payloads[0].default_args[0]", IC, "did you mean '--timeout'?"},
+	{"payloads: [{name: p, program: 'true', known_flags: []}]\n"
+	 "steps: [{ops: [{run_payload: {payload: p, args: [ok, -x]}}]}]\n",
+		"steps[0].ops[0].args[1]", IC, "takes none"},
+	{"payloads: [{name: p, program: 'true', checks: [{}]}]\n", "payloads[0].checks[0]", IC,
+		"exit_code_eq, min, max, range, exists"},
+	{"payloads: [{name: p, program: 'true', checks: [{min: {value: 1}}]}]\n",
+		"payloads[0].checks[0].metric", IC, "missing"},
+	{"payloads: [{name: p, program: 'true', checks: [{max: {metric: a, value: .inf}}]}]\n",
+		"payloads[0].checks[0].value", IC, "compare"},
+	{"payloads: [{name: p, program: 'true', checks: [{range: {metric: a, min: 2, max: 1}}]}]\n",
+		"payloads[0].checks[0]", IC, "between 2 and 1"},
+	{"payloads: [{name: p, program: 'true', artifacts: [relative]}]\n", "payloads[0].artifacts[0]", IC,
+		"absolute"},
+	{"payloads: [{name: p, program: 'true', artifacts: [/a/../b]}]\n", "payloads[0].artifacts[0]", IC,
+		"'..'"},
+	{"payloads: [{name: p, program: 'true', files: [nope]}]\n", "payloads[0].files", "NotFound",
+		"not staged"},
+	{"payloads: [{name: p, program: 'true'}]\nbackdrop: {cgroups: [{name: old, empty: true, payloads: "
+	 "[{payload: p}]}]}\n"
+	 "steps: [{ops: [{add_cgroup: young}, {move_all_tasks: {from: old, to: young}}]}]\n",
+		"steps[0].ops[1].to", "FailedPrecondition", "stranded"},
+	{PAY OPS("{add_cgroup: a}, {run_payload: {payload: p, cgroup: a}}, {run_payload: {payload: p, "
+		 "cgroup: web}}, "
+		 "{move_all_tasks: {from: a, to: web}}"),
+		"steps[0].ops[3].to", "AlreadyExists", "both"},
+	{OPS("{move_all_tasks: {from: '', to: web, untracked: true}}"), "steps[0].ops[0].untracked", IC,
+		"agent"},
 	{DEF("cpuset_mems: ''"), "backdrop.cgroups[0].cpuset_mems", IC, "empty"},
 	{DEF("cpuset_mems: 0-2"), "backdrop.cgroups[0].cpuset_mems", IC, "not all in"},
 	{DEF("nice: 20"), "backdrop.cgroups[0].nice", IC, "-20..19"},
@@ -308,10 +348,8 @@ static const struct {
 	{OPS("{set_affinity: {cgroup: web}}"), "steps[0].ops[0].affinity", IC, "no affinity"},
 	{OPS("{set_affinity: {cgroup: '', affinity: {exact: 12-13}}}"), "steps[0].ops[0].affinity", IC,
 		"0-7"},
-	{OPS("{move_all_tasks: {from: web, to: ''}, expect_error: Unsupported}"), "steps[0].ops[0].to", IC,
-		"needed"},
-	{OPS("{move_all_tasks: {from: web, to: web}, expect_error: Unsupported}"), "steps[0].ops[0].to", IC,
-		"the same"},
+	{OPS("{move_all_tasks: {from: web, to: ''}}"), "steps[0].ops[0].to", IC, "needed"},
+	{OPS("{move_all_tasks: {from: web, to: web}}"), "steps[0].ops[0].to", IC, "the same"},
 	{OPS("{watch_snapshot: {symbol: x}}"), "steps[0].ops[0]", "Unsupported", "version"},
 	{OPS("{attach_scheduler: x}"), "steps[0].ops[0]", "Unsupported", "version"},
 	{OPS("{detach_scheduler: {}}"), "steps[0].ops[0]", "Unsupported", "version"},
@@ -361,7 +399,15 @@ static const char *const good[] = {
 	"duration: 1s\nsteps: [{ops: [{add_cgroup: x}], hold: {loop: 1s}}]\n",
 	"steps: [{setup: [{name: late}], ops: [{add_cgroup_def: {name: x}}, {clear_cpuset: x}]}]\n",
 	OPS("{remove_cgroup: nope, expect_error: NotFound}"),
-	OPS("{move_all_tasks: {from: '', to: web}, expect_error: Unsupported}"),
+	OPS("{move_all_tasks: {from: '', to: web}}"),
+	PAY OPS("{add_cgroup: a}, {run_payload: {payload: p, cgroup: a}}, {move_all_tasks: {from: a, to: "
+		"web}}, {kill_payload: "
+		"{name: p, cgroup: web}}"),
+	"payloads: [{name: p, program: 'true', known_flags: [--cpu, -v], default_args: [--cpu=2, '-1', -v, "
+	"--, --x]}]\n",
+	DEF("cpu: {uclamp_min: 0, uclamp_max: 99.5}, io: {weight: 10000, max: [{device: '8:0', rbps: 1M, "
+	    "wiops: 5}]}, "
+	    "memory: {max: max}"),
 	OPS("{set_affinity: {cgroup: '', affinity: {exact: 6-7}}}"),
 	OPS("{restart_scheduler: {}, expect_error: Unsupported}"),
 	OPS("{spawn: {cgroup: web, work: {workers: 0}}, expect_error: InvalidArgument}"),
