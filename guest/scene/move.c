@@ -96,7 +96,7 @@ static pid_t parent_of(pid_t pid)
 static bool is_root(const struct move *move, pid_t pid)
 {
 	for (const struct scene_worker *worker = move->scene->workers; worker; worker = worker->next)
-		if (is_mover(move, worker) && worker->work.child.pid == pid)
+		if (is_mover(move, worker) && work_child(&worker->work)->pid == pid)
 			return true;
 	for (const struct scene_run *run = move->scene->payloads; run; run = run->next)
 		if (is_moving_run(move, run) && payload_keeper(run->payload) == pid)
@@ -120,7 +120,7 @@ static void count_tracked(struct move *move)
 	for (const struct scene_worker *worker = move->scene->workers; worker; worker = worker->next)
 		if (is_mover(move, worker)) {
 			move->tracked++;
-			move->exited += child_exited(&worker->work.child);
+			move->exited += child_exited(work_child(&worker->work));
 		}
 	for (const struct scene_run *run = move->scene->payloads; run; run = run->next)
 		if (is_moving_run(move, run)) {
@@ -158,7 +158,7 @@ static int check_owners(const struct move *move, struct err *err)
 		worker = worker->next)
 		if (is_mover(move, worker))
 			r = check_owner(move, worker->scope, "worker", worker->work.comm,
-				worker->work.child.pid, err);
+				work_tid(&worker->work), err);
 	for (const struct scene_run *run = move->scene->payloads; run && r == 0; run = run->next) {
 		if (!is_moving_run(move, run))
 			continue;
@@ -236,13 +236,22 @@ static int move_listed(struct move *move, struct err *err)
 	return r < 0 ? r : found;
 }
 
+static bool is_moved(const struct move *move, pid_t pid)
+{
+	for (size_t i = 0; i < move->moved->n_pids; i++)
+		if (move->moved->pids[i] == pid)
+			return true;
+	return false;
+}
+
 static int move_runners(struct move *move, struct err *err)
 {
 	int r = 0;
 	for (const struct scene_worker *worker = move->scene->workers; r >= 0 && worker;
 		worker = worker->next) {
-		pid_t pid = worker->work.child.pid;
-		if (!is_mover(move, worker) || child_exited(&worker->work.child))
+		pid_t pid = work_child(&worker->work)->pid;
+		/* The workers of a thread group share one. */
+		if (!is_mover(move, worker) || child_exited(work_child(&worker->work)) || is_moved(move, pid))
 			continue;
 		r = move_one(move, pid, err);
 		if (r == 0)

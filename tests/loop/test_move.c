@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Moves that the kernel refuses half-way: all of it is undone, and names stay what they were. The refusal is
+ * ours (cg_attach() is wrapped by the linker); cgroups and processes are real. */
+#include "agent_peer.h"
+
+#include "common/clock.h"
+#include "guest/scene/scene.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static unsigned refuse_at, refuse_back, calls; /* which attach to "b", to "a" fails; 0: none */
+
+int __real_cg_attach(int fd, const char *name, pid_t pid, struct err *err);
+int __wrap_cg_attach(int fd, const char *name, pid_t pid, struct err *err);
+int __wrap_cg_attach(int fd, const char *name, pid_t pid, struct err *err)
+{
+	if (!strcmp(name, "b") && ++calls == refuse_at)
+		return err_set_os(err, ERR_GUEST_OS, EPERM, "cannot move process %d to `%s`", pid, name);
+	if (!strcmp(name, "a") && refuse_back)
+		return err_set_os(err, ERR_GUEST_OS, EACCES, "cannot move process %d to `%s`", pid, name);
+	return __real_cg_attach(fd, name, pid, err);
+}
+
+static void *reap(void *arg)
+{
+	int signum;
+	for (;;) {
+		child_reap();
+		sigwait(arg, &signum);
+	}
+	return NULL;
+}
+
+struct stage {
+	struct peer scratch;
+	struct scene *scene;
+	struct scene_call call;
+	int root_fd;
+	pid_t pids[3];
+};
+
+/* Three workers in "a", and an empty "b". */
+static void stage_start(struct stage *stage)
+{
+	static sigset_t set;
+	pthread_t reaper;
+	struct err err = ERR_INIT;
+	const char *why = peer_scratch(&stage->scratch);
+	if (why)
+		cr_skip_test("%s", why);
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	cr_assert_eq(pthread_create(&reaper, NULL, reap, &set), 0);
+	cr_assert_eq(work_init(&err), 0, "%s", err.message);
+	stage->root_fd = open(stage->scratch.cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct scene_config config = {.root_fd = stage->root_fd,
+		.parent = "schedrig",
+		.adhoc = "adhoc",
+		.stray_fd = -1,
+		.staged = "/bin",
+		.speed_percent = 100};
+	stage->scene = scene_new(&config, &err);
+	cr_assert_not_null(stage->scene);
+	stage->call = (struct scene_call){.scope = SCENE_STEP,
+		.strict = true,
+		.deadline_ns = clock_deadline_ns(30 * NS_PER_S),
+		.place = ""};
+	struct cpu_layout layout = {.n_cpus = 1, .n_nodes = 1, .n_llcs = 1, .n_cores = 1};
+	scene_set_layout(stage->scene, &layout);
+	cr_assert_eq(scene_begin(stage->scene, &(struct scene_start){0}, &err), 0, "%s", err.message);
+	cr_assert_eq(scene_add_cgroup(stage->scene, &stage->call, "a", &err), 0, "%s", err.message);
+	cr_assert_eq(scene_add_cgroup(stage->scene, &stage->call, "b", &err), 0, "%s", err.message);
+	struct scene_spawn spawn = {.cgroup = "a", .count = 3};
+	spawn.work.other_fd = -1;
+	spawn.work.params = work_params_standard(WORK_SPIN_WAIT);
+	cr_assert_eq(
+		scene_spawn(stage->scene, &stage->call, &spawn, 1, stage->pids, &err), 0, "%s", err.message);
+}
+
+static void stage_end(struct stage *stage)
+{
+	struct scene_ended ended;
+	scene_end(stage->scene, SCENE_BACKDROP, true, &ended);
+	cr_assert_null(ended.errors, "%s", ended.errors ? ended.errors->err.message : "");
+	scene_ended_deinit(&ended);
+	scene_free(stage->scene);
+	close(stage->root_fd);
+	cr_assert_eq(rmdir(stage->scratch.cgroup), 0, "cgroups are left: %s", strerror(errno));
+}
+
+static size_t count(struct stage *stage, const char *cgroup)
+{
+	pid_t *pids;
+	size_t n;
+	struct err err = ERR_INIT;
+	cr_assert_eq(scene_procs(stage->scene, &stage->call, cgroup, false, &pids, &n, NULL, NULL, &err), 0,
+		"%s", err.message);
+	free(pids);
+	return n;
+}
+
+Test(move, a_refusal_half_way_is_undone, .timeout = 60)
+{
+	struct stage stage = {0};
+	struct scene_moved moved;
+	struct err err = ERR_INIT;
+	char name[64];
+	stage_start(&stage);
+	for (unsigned at = 1; at <= 3; at++) {
+		calls = 0;
+		refuse_at = at;
+		cr_assert_lt(scene_move_tasks(stage.scene, &stage.call, "a", "b", false, &moved, &err), 0);
+		cr_expect_eq(err.code, ERR_GUEST_OS);
+		cr_expect_eq(err.os_errno, EPERM);
+		bool named = false;
+		for (unsigned i = 0; i < 3; i++) {
+			snprintf(name, sizeof(name), "process %d (spin_wait) of `a`", stage.pids[i]);
+			named |= strstr(err.message, name) != NULL;
+		}
+		cr_expect(named, "%s", err.message);
+		cr_expect_eq(moved.tries, 1, "no ext scheduler: no second try");
+		scene_moved_deinit(&moved);
+		cr_assert_eq(count(&stage, "a"), 3, "back where they were");
+		cr_assert_eq(count(&stage, "b"), 0);
+	}
+	/* Nothing was re-keyed: the name still stands for all three. */
+	refuse_at = 0;
+	cr_assert_eq(scene_move_tasks(stage.scene, &stage.call, "a", "b", false, &moved, &err), 0, "%s",
+		err.message);
+	cr_expect_eq(moved.n_pids, 3);
+	scene_moved_deinit(&moved);
+	cr_assert_eq(count(&stage, "b"), 3);
+	cr_assert_eq(scene_stop_cgroup(stage.scene, &stage.call, "a", true, &err), 0);
+	cr_assert_eq(count(&stage, "b"), 3, "they are not `a`'s any more");
+	cr_assert_eq(scene_stop_cgroup(stage.scene, &stage.call, "b", true, &err), 0);
+	cr_assert_eq(count(&stage, "b"), 0);
+	stage_end(&stage);
+}
+
+Test(move, what_cannot_be_undone_is_said, .timeout = 60)
+{
+	struct stage stage = {0};
+	struct scene_moved moved;
+	struct err err = ERR_INIT;
+	stage_start(&stage);
+	calls = 0;
+	refuse_at = 3;
+	refuse_back = true;
+	cr_assert_lt(scene_move_tasks(stage.scene, &stage.call, "a", "b", false, &moved, &err), 0);
+	cr_expect(
+		strstr(err.message, "2 of 2 processes could not be moved back from `b`"), "%s", err.message);
+	scene_moved_deinit(&moved);
+	refuse_at = refuse_back = 0;
+	cr_assert_eq(count(&stage, "b"), 2);
+	stage_end(&stage);
+}
