@@ -41,6 +41,10 @@ enum cli_exit {
 	X("thaw", thaw, "", "let them go")                                                                   \
 	X("step", step, "[--limit TIME] VCPU [COUNT]", "let one vCPU execute instructions while frozen")     \
 	X("apply", apply, "FILE", "do the ops of a file")                                                    \
+	X("push", push, "[--name NAME] FILE...", "ship programs into the VM, or replace them there")         \
+	X("pull", pull, "PATH [FILE]", "copy a file out of the VM")                                          \
+	X("staged", staged, "", "names of what has been shipped")                                            \
+	X("knobs", knobs, "CGROUP KNOB=VALUE...", "change limits of a cgroup")                               \
 	X("events", events, "[--from N]", "print events as they come")                                       \
 	X("cancel", cancel, "", "end the running scenario")                                                  \
 	X("shutdown", shutdown, "", "end the VM and its controller")
@@ -123,6 +127,17 @@ struct cli_submit {
 int cli_submit_scenario(struct schedrig *schedrig, const struct cli_submit *submit, bool *ret_at_once);
 /* Blocks SIGINT and SIGTERM and returns a descriptor that tells of them. -1 after a message. */
 int cli_signals(void);
+
+/* ---- files into the VM (push.c) */
+/* Finds the file that a payload's program means on this side: a path, or a name in PATH. False: there is
+ * none.
+ */
+bool cli_find_program(const char *program, char *ret, size_t size);
+/* Ships a file under a staged name, with the libraries that it needs and the VM lacks. Its failure is told.
+ */
+int cli_push_file(struct schedrig *schedrig, const char *name, const char *path);
+/* Ships every program and file of the scenario that the VM does not have yet. */
+int cli_push_missing(struct schedrig *schedrig, const struct cli_file *file);
 
 /* ---- what people read (report.c) */
 struct cli_report {

@@ -115,67 +115,57 @@ static error_t take(int key, char *arg, struct argp_state *state)
 	}
 }
 
-static bool is_program(const char *path)
+/* One program or file of the scenario, from its path, or from PATH, unless it is staged by option. from: path
+ * written in the file, per staged index. */
+static int stage_one(struct run_args *args, const struct cli_file *file, const char **from,
+	const char *program, const char *place)
 {
-	struct stat st;
-	return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, R_OK) == 0;
-}
-
-static bool find_in_path(const char *name, char *ret, size_t size)
-{
-	const char *path = getenv("PATH");
-	for (const char *at = path ? path : "/usr/bin:/bin"; *at;) {
-		size_t n = strcspn(at, ":");
-		snprintf(ret, size, "%.*s/%s", (int)n, n ? at : ".", name);
-		if (is_program(ret) && access(ret, X_OK) == 0)
-			return true;
-		at += n + (at[n] == ':');
+	const char *slash = strrchr(program, '/'), *name = slash ? slash + 1 : program;
+	char found[PATH_MAX], text[PATH_MAX + 200];
+	if (!name[0])
+		return CLI_OK; /* the check of the scenario says it better */
+	if (is_staged(args, name)) {
+		for (unsigned k = 0; k < args->n_staged; k++) {
+			if (strcmp(args->staged[k], name) != 0 || !from[k] || strcmp(from[k], program) == 0)
+				continue;
+			snprintf(text, sizeof(text),
+				"%s and %s would both be staged as `%s`: rename one, or give --stage "
+				"NAME=PATH",
+				from[k], program, name);
+			cli_file_print_place(file, false, place, text);
+			return CLI_USAGE;
+		}
+		return CLI_OK;
 	}
-	return false;
+	if (!cli_find_program(program, found, sizeof(found))) {
+		snprintf(text, sizeof(text),
+			slash ? "there is no readable file %s"
+			      : "program `%s` is neither staged (--stage NAME=PATH) nor in PATH",
+			program);
+		cli_file_print_place(file, false, place, text);
+		return CLI_USAGE;
+	}
+	if (args->n_staged < STAGE_MAX)
+		from[args->n_staged] = program;
+	return stage(args, name, strlen(name), found);
 }
 
-/* Every program of the scenario that is not staged by option is taken from its path, or from PATH. */
 static int stage_payloads(struct run_args *args, const struct cli_file *file)
 {
 	const Schedrig__V1__Scenario *scenario = cli_scenario(file);
-	const char *from[STAGE_MAX + 1] = {0}; /* path written in the file, per staged index */
+	const char *from[STAGE_MAX + 1] = {0};
 	int code = CLI_OK;
 	for (size_t i = 0; i < scenario->n_payloads; i++) {
-		const char *program = scenario->payloads[i]->program;
-		const char *slash = strrchr(program, '/'), *name = slash ? slash + 1 : program;
-		char found[PATH_MAX], place[64], text[PATH_MAX + 200];
+		const Schedrig__V1__Payload *payload = scenario->payloads[i];
+		char place[64];
 		snprintf(place, sizeof(place), "payloads[%zu].program", i);
-		if (!name[0])
-			continue; /* the check of the scenario says it better */
-		if (is_staged(args, name)) {
-			for (unsigned k = 0; k < args->n_staged; k++) {
-				if (strcmp(args->staged[k], name) != 0 || !from[k] ||
-					strcmp(from[k], program) == 0)
-					continue;
-				snprintf(text, sizeof(text),
-					"%s and %s would both be staged as `%s`: rename one, or give --stage "
-					"NAME=PATH",
-					from[k], program, name);
-				cli_file_print_place(file, false, place, text);
-				code = CLI_USAGE;
-			}
-			continue;
+		int one = stage_one(args, file, from, payload->program, place);
+		code = one != CLI_OK ? one : code;
+		for (size_t k = 0; k < payload->n_files; k++) {
+			snprintf(place, sizeof(place), "payloads[%zu].files[%zu]", i, k);
+			one = stage_one(args, file, from, payload->files[k], place);
+			code = one != CLI_OK ? one : code;
 		}
-		if (slash && is_program(program)) {
-			snprintf(found, sizeof(found), "%s", program);
-		} else if (slash || !find_in_path(name, found, sizeof(found))) {
-			snprintf(text, sizeof(text),
-				slash ? "there is no readable file %s"
-				      : "program `%s` is neither staged (--stage NAME=PATH) nor in PATH",
-				program);
-			cli_file_print_place(file, false, place, text);
-			code = CLI_USAGE;
-			continue;
-		}
-		if (args->n_staged < STAGE_MAX)
-			from[args->n_staged] = program;
-		if (stage(args, name, strlen(name), found) != CLI_OK)
-			return CLI_USAGE;
 	}
 	return code;
 }

@@ -202,7 +202,9 @@ int cli_submit(struct cli *cli, int argc, char **argv)
 	if (code == CLI_OK)
 		code = cli_scenario_check(&file, NULL, NULL);
 	struct schedrig *schedrig = code == CLI_OK ? cli_connect(cli, &code) : NULL;
-	if (schedrig) {
+	if (schedrig)
+		code = cli_push_missing(schedrig, &file);
+	if (schedrig && code == CLI_OK) {
 		bool at_once;
 		struct cli_submit submit = {.file = &file,
 			.detach = args.detach,

@@ -202,6 +202,19 @@ int pack_add_file(struct pack *pack, const char *guest, const char *host, mode_t
 	return add(pack, guest, host, NULL, 0, S_IFREG | mode, &item, err);
 }
 
+int pack_each(const struct pack *pack, int (*fn)(const struct pack_item *item, void *arg), void *arg)
+{
+	int r = 0;
+	for (const struct item *item = pack->items; item && r >= 0; item = item->hh.next) {
+		const struct pack_item plain = {.guest = item->guest,
+			.host = S_ISREG(item->mode) && !item->bytes ? item->source : NULL,
+			.link = S_ISLNK(item->mode) ? item->source : NULL,
+			.mode = item->mode & 07777};
+		r = fn(&plain, arg);
+	}
+	return r < 0 ? r : 0;
+}
+
 /* --- writing --- */
 
 static void writer_free(struct archive **a)

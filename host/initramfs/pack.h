@@ -28,6 +28,16 @@ int pack_add_bytes(struct pack *pack, const char *guest, const char *source, voi
 int pack_add_file(
 	struct pack *pack, const char *guest, const char *host, mode_t mode, struct err *err) must_check;
 
+struct pack_item {
+	const char *guest; /* absolute */
+	const char *host;  /* of a file: where it comes from; NULL: it is none, or made of bytes */
+	const char *link;  /* of a symbolic link: its target; NULL: it is none */
+	mode_t mode;       /* permission bits */
+};
+/* Every entry in order, parents first; the first negative answer ends it and is returned. */
+int pack_each(
+	const struct pack *pack, int (*fn)(const struct pack_item *item, void *arg), void *arg) must_check;
+
 /* Writes the archive (newc, owner root, no times: the same content gives the same bytes) to the fd. */
 int pack_write(const struct pack *pack, int fd, uint64_t max_bytes, struct err *err) must_check;
 
