@@ -2,6 +2,7 @@
 /* The scenarios of tests/scenarios as schedrig runs them: the gallery, and for every assertion one that holds
  * and one that does not. e2e-scenarios KERNEL boots one VM of two nodes with a CPU each and runs all of them
  * on it. One thread. */
+#include "host/client/schedrig.h"
 #include "tests/e2e/harness.h"
 
 #include <stdio.h>
@@ -131,6 +132,60 @@ static void test_a_command_makes_no_set_ups(void)
 		json_text(result, "verdict.parts[0].message"));
 }
 
+/* As a scheduler developer's own client would: one cgroup for each CPU of the machine it is told about. */
+static int make_setup(struct schedrig *client, const Schedrig__V1__FactoryAsk *ask, void *arg)
+{
+	Schedrig__V1__CgroupDef def[8], *list[8];
+	char names[8][16];
+	unsigned *asked = arg;
+	size_t n = 0;
+	(*asked)++;
+	for (; n < ask->layout->n_cpus && n < 8; n++) {
+		snprintf(names[n], sizeof(names[n]), "mine%zu", n);
+		schedrig__v1__cgroup_def__init(&def[n]);
+		def[n].name = names[n];
+		list[n] = &def[n];
+	}
+	return schedrig_answer_factory(client, ask->ask, list, n, NULL, NULL);
+}
+
+static void test_a_client_makes_the_set_up(void)
+{
+	Schedrig__V1__Scenario scenario = SCHEDRIG__V1__SCENARIO__INIT;
+	Schedrig__V1__Step step = SCHEDRIG__V1__STEP__INIT, *steps[] = {&step};
+	Schedrig__V1__SetupFactory factory = SCHEDRIG__V1__SETUP_FACTORY__INIT;
+	Schedrig__V1__ClientFactory mine = SCHEDRIG__V1__CLIENT_FACTORY__INIT;
+	Schedrig__V1__Duration duration = SCHEDRIG__V1__DURATION__INIT,
+			       deadline = SCHEDRIG__V1__DURATION__INIT;
+	Schedrig__V1__Assertions asserted = SCHEDRIG__V1__ASSERTIONS__INIT;
+	Schedrig__V1__Isolation isolation = SCHEDRIG__V1__ISOLATION__INIT;
+	struct err err = ERR_INIT;
+	unsigned asked = 0;
+	duration.ns = 300000000;
+	deadline.ns = UINT64_C(120) * 1000000000;
+	mine.name = (char *)"mine";
+	mine.deadline = &deadline;
+	factory.client = &mine;
+	step.factory = &factory;
+	asserted.isolation = &isolation;
+	scenario.duration = &duration;
+	scenario.n_steps = 1;
+	scenario.steps = steps;
+	scenario.assertions = &asserted;
+	struct schedrig_submit_options options = {.factory = make_setup, .arg = &asked, .queue = true};
+	struct schedrig *client = schedrig_open(vm.socket, &err);
+	EXPECT(client != NULL, "%s", err.message);
+	Schedrig__V1__RunResult *result = NULL;
+	int r = schedrig_submit(client, &scenario, &options, &result, &err);
+	unsigned verdict = r == 0 ? result->verdict->verdict : 0;
+	size_t workers = r == 0 ? result->n_workers : 0;
+	schedrig_free_message(result);
+	schedrig_close(client);
+	EXPECT(r == 0, "%s", err.message);
+	EXPECT(asked == 1 && workers == 2, "asked %u times, %zu workers", asked, workers);
+	EXPECT(verdict == SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_PASS, "%u", verdict);
+}
+
 int main(int argc, char **argv)
 {
 	static const char *const staged[] = {"--stage", "sh=/bin/sh", NULL};
@@ -152,6 +207,7 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof(gallery) / sizeof(gallery[0]); i++)
 		run_file(NULL, "%s", gallery[i]);
 	tap_run("measurements are shown", test_measurements_are_shown);
+	tap_run("a client makes the set-up", test_a_client_makes_the_set_up);
 	tap_run("a command makes no set-ups", test_a_command_makes_no_set_ups);
 	int status = vm_down(&vm);
 	if (status != 0)
