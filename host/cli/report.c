@@ -220,6 +220,7 @@ static void put_part(FILE *out, const Schedrig__V1__VerdictPart *part)
 	X(migrations, "migrations")                                                                          \
 	X(wake_p99, "wake p99")                                                                              \
 	X(timer_p99, "timer p99")                                                                            \
+	X(request_p99, "request p99")                                                                        \
 	X(run_delay_mean, "run delay")                                                                       \
 	X(page_locality, "page locality")
 /* Cgroups that are shown; a scenario may have hundreds. */
@@ -278,6 +279,35 @@ static void put_measurements(FILE *out, const Schedrig__V1__RunResult *result)
 		fprintf(out, "  (%zu more cgroups in run.json)\n", left_out);
 }
 
+/* The first ones of what a program's output said; all are in run.json. */
+#define PAYLOAD_METRICS_MAX 6
+
+static void put_payload(FILE *out, const Schedrig__V1__PayloadReport *payload)
+{
+	if (!payload || !payload->n_metrics)
+		return;
+	fputs("  payload ", out);
+	put(out, text_of(payload->name));
+	for (size_t i = 0; i < payload->n_metrics && i < PAYLOAD_METRICS_MAX; i++) {
+		const Schedrig__V1__PayloadMetric *metric = payload->metrics[i];
+		fputs(i ? ", " : ": ", out);
+		put(out, text_of(metric->name));
+		fprintf(out, " %.6g%s", metric->value, *text_of(metric->unit) ? " " : "");
+		put(out, text_of(metric->unit));
+	}
+	if (payload->n_metrics > PAYLOAD_METRICS_MAX)
+		fprintf(out, " (%zu more in run.json)", payload->n_metrics - PAYLOAD_METRICS_MAX);
+	fputc('\n', out);
+}
+
+static void put_payloads(FILE *out, const Schedrig__V1__RunResult *result)
+{
+	for (size_t i = 0; i < result->n_ops; i++)
+		put_payload(out, result->ops[i]->payload);
+	for (size_t i = 0; i < result->n_payloads; i++)
+		put_payload(out, result->payloads[i]);
+}
+
 void cli_print_result(FILE *out, const Schedrig__V1__RunResult *result)
 {
 	const Schedrig__V1__Verdict *verdict = result->verdict;
@@ -294,6 +324,7 @@ void cli_print_result(FILE *out, const Schedrig__V1__RunResult *result)
 	for (size_t i = 0; verdict && i < verdict->n_parts; i++)
 		put_part(out, verdict->parts[i]);
 	put_measurements(out, result);
+	put_payloads(out, result);
 	for (size_t i = 0; i < result->n_notes; i++) {
 		fputs("  note: ", out);
 		put(out, result->notes[i]);

@@ -30,6 +30,10 @@
 	X(TIMER_WORST, timer_worst, "ns", LOWER, "longest timer latency")                                    \
 	X(COST_P50, cost_p50, "ns", LOWER, "median CPU time of an iteration")                                \
 	X(COST_P99, cost_p99, "ns", LOWER, "CPU time of an iteration, 99th percentile")                      \
+	X(REQUEST_P50, request_p50, "ns", LOWER, "median time of a request")                                 \
+	X(REQUEST_P99, request_p99, "ns", LOWER, "time of a request, 99th percentile")                       \
+	X(REQUEST_P999, request_p999, "ns", LOWER, "time of a request, 99.9th percentile")                   \
+	X(REQUEST_WORST, request_worst, "ns", LOWER, "longest time of a request")                            \
 	X(RUN_DELAY_MEAN, run_delay_mean, "ns", LOWER, "time runnable but not running, per time slice")      \
 	X(RUN_DELAY_WORST, run_delay_worst, "ns", LOWER, "the same of the worker that fared worst")          \
 	X(PAGE_LOCALITY, page_locality, "", HIGHER, "share of pages on nodes whose CPUs the worker used")

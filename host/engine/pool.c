@@ -298,6 +298,7 @@ static void add_samples(const struct shares *s, const struct share *share, struc
 		add_distribution(&pool->wake, w->wake);
 		add_distribution(&pool->timer, w->timer);
 		add_distribution(&pool->cost, w->iteration_cost);
+		add_distribution(&pool->request, w->request);
 		return;
 	}
 	for (size_t i = 0; i < w->n_phases; i++) {
@@ -307,6 +308,7 @@ static void add_samples(const struct shares *s, const struct share *share, struc
 		add_distribution(&pool->wake, part->wake);
 		add_distribution(&pool->timer, part->timer);
 		add_distribution(&pool->cost, part->iteration_cost);
+		add_distribution(&pool->request, part->request);
 	}
 }
 
@@ -458,6 +460,14 @@ bool pool_metric(const struct pool *p, enum metric metric, double *ret, uint64_t
 		return rank(&p->cost, 0.5, ret, n);
 	case METRIC_COST_P99:
 		return rank(&p->cost, 0.99, ret, n);
+	case METRIC_REQUEST_P50:
+		return rank(&p->request, 0.5, ret, n);
+	case METRIC_REQUEST_P99:
+		return rank(&p->request, 0.99, ret, n);
+	case METRIC_REQUEST_P999:
+		return rank(&p->request, 0.999, ret, n);
+	case METRIC_REQUEST_WORST:
+		return worst(&p->request, ret, n);
 	case METRIC_RUN_DELAY_MEAN:
 		return ratio(p->run_delay_ns, p->timeslices, ret);
 	case METRIC_RUN_DELAY_WORST:

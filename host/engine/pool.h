@@ -57,7 +57,7 @@ struct pool {
 	uint64_t max_gap_ns, gap_run_ns;
 	bool has_gap_run;
 	double pages, local_pages;
-	struct samples wake, timer, cost;
+	struct samples wake, timer, cost, request;
 };
 
 enum metric {

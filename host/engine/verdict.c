@@ -114,6 +114,26 @@ static void summarise(struct run *run, bool asserted)
 		verdict->summary = summary;
 }
 
+/* Numbers that a busy host has spoilt should not be taken for the scheduler's. */
+static void note_steal(struct run *run)
+{
+	size_t n_phases = run->scenario->n_steps + 1;
+	_cleanup_free_ bool *phases = malloc(n_phases * sizeof(*phases));
+	unsigned vcpu = 0;
+	if (!phases)
+		return;
+	memset(phases, true, n_phases * sizeof(*phases));
+	double pct = judge_steal(run->result, phases, n_phases, &vcpu);
+	if (pct <= ASSERT_STEAL_PCT)
+		return;
+	char note[200];
+	snprintf(note, sizeof(note),
+		"the host kept vCPU %u waiting for %.0f %% of a step's time: measured times are the host's, "
+		"too",
+		vcpu, pct);
+	run_note(run, note);
+}
+
 void run_judge(struct run *run)
 {
 	Schedrig__V1__Verdict *verdict = run->result->verdict;
@@ -125,6 +145,7 @@ void run_judge(struct run *run)
 		judge_payloads(run);
 		expect_end(run);
 		measure(run);
+		note_steal(run);
 		if (!asserted)
 			run_find(run, SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_PASS, "expectation",
 				"assertions", 0, "nothing was asserted");

@@ -468,6 +468,7 @@ Test(measurements, are_pooled_from_raw)
 	 * see it. */
 	one->wake = distribution(1000, NS_PER_MS, 500, 9 * NS_PER_MS);
 	two->wake = distribution(9000, NS_PER_MS, 0, 0);
+	two->request = distribution(1000, NS_PER_MS, 20, 5 * NS_PER_MS);
 	one->phases[0]->iterations = 300;
 	one->phases[0]->wall_ns = NS_PER_S / 2;
 	for (size_t i = 0; i < m.run.result->n_workers; i++)
@@ -487,6 +488,7 @@ Test(measurements, are_pooled_from_raw)
 	cr_assert_float_eq(metric(a, "wake_p99"), 9.0 * NS_PER_MS, 0.0, "95 %% are 1 ms, the others 9");
 	cr_assert_leq(metric(a, "wake_p50"), 1.04 * NS_PER_MS);
 	cr_assert_float_eq(metric(a, "wake_worst"), 9.0 * NS_PER_MS, 0);
+	cr_assert_float_eq(metric(a, "request_p99"), 5.0 * NS_PER_MS, 0);
 	cr_assert(isnan(metric(a, "timer_p99")), "nobody measured it");
 	cr_assert(isnan(metric(a, "page_locality")));
 	cr_assert_eq(first->phase->number, 1);
@@ -498,6 +500,18 @@ Test(measurements, are_pooled_from_raw)
 			cr_assert_str_eq(a->metrics[i]->unit, "ns");
 			cr_assert_eq(a->metrics[i]->better, SCHEDRIG__V1__BETTER__BETTER_LOWER);
 		}
+	made_end(&m);
+}
+
+Test(measurements, a_busy_host_is_noted)
+{
+	GIVEN("{not_stuck: {}}");
+	add_worker(&m, "a", "spin_wait");
+	set_steal(&m, 0, 100 * NS_PER_MS);
+	set_steal(&m, 1, 430 * NS_PER_MS);
+	expect_part(&m, "not_stuck", VERDICT(PASS), "");
+	cr_assert_eq(m.run.result->n_notes, 1);
+	cr_assert(strstr(m.run.result->notes[0], "vCPU 3 waiting for 43 %"), "%s", m.run.result->notes[0]);
 	made_end(&m);
 }
 
