@@ -188,10 +188,12 @@ int engine_run(struct engine *engine, const Schedrig__V1__Scenario *scenario,
 	result->scenario = copy(scenario->name);
 	result->verdict = calloc(1, sizeof(*result->verdict));
 	schedrig__v1__verdict__init(result->verdict);
-	result->verdict->verdict = engine->cancelled[0]
-					   ? SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_INCONCLUSIVE
-					   : SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_PASS;
-	result->verdict->summary = copy(engine->cancelled[0] ? engine->cancelled : engine->said);
+	pthread_mutex_lock(&engine->lock);
+	bool cancelled = engine->cancelled[0];
+	result->verdict->verdict = cancelled ? SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_INCONCLUSIVE
+					     : SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_PASS;
+	result->verdict->summary = copy(cancelled ? engine->cancelled : engine->said);
+	pthread_mutex_unlock(&engine->lock);
 	if (sscanf(scenario->name, "big %u", &n) == 1) {
 		n = MIN_OF(n, 8u << 20);
 		result->notes = calloc(1, sizeof(*result->notes));
