@@ -31,6 +31,7 @@ struct move {
 	struct scene_moved *moved;
 	size_t size_pids, size_untracked;
 	unsigned tracked, exited; /* workers and payloads */
+	unsigned taken;           /* processes of theirs that were moved */
 };
 
 void scene_moved_deinit(struct scene_moved *moved)
@@ -116,7 +117,7 @@ static bool is_tracked(const struct move *move, pid_t pid)
 
 static void count_tracked(struct move *move)
 {
-	move->tracked = move->exited = 0;
+	move->tracked = move->exited = move->taken = 0;
 	for (const struct scene_worker *worker = move->scene->workers; worker; worker = worker->next)
 		if (is_mover(move, worker)) {
 			move->tracked++;
@@ -230,6 +231,7 @@ static int move_listed(struct move *move, struct err *err)
 		r = move_one(move, pids[i], err);
 		if (r == 0) {
 			found = 1;
+			move->taken += tracked;
 			r = add_pid(&move->moved->pids, &move->moved->n_pids, &move->size_pids, pids[i], err);
 		}
 	}
@@ -254,6 +256,7 @@ static int move_runners(struct move *move, struct err *err)
 		if (!is_mover(move, worker) || child_exited(work_child(&worker->work)) || is_moved(move, pid))
 			continue;
 		r = move_one(move, pid, err);
+		move->taken += r == 0;
 		if (r == 0)
 			r = add_pid(&move->moved->pids, &move->moved->n_pids, &move->size_pids, pid, err);
 	}
@@ -326,9 +329,6 @@ static int try_move(struct move *move, struct err *err)
 	if (r == 0)
 		r = check_destination(move, err);
 	count_tracked(move);
-	if (r == 0 && move->tracked && move->exited == move->tracked)
-		r = err_set(err, ERR_NOT_FOUND, "every task of `%s` has exited (%u workers and payloads)",
-			from_name(move), move->tracked);
 	if (r < 0)
 		return r;
 	/* Whoever looks at his CPU meanwhile is between two sets and does not judge; the brackets also tell
@@ -337,6 +337,11 @@ static int try_move(struct move *move, struct err *err)
 		scene_cpus_begin(move->scene, move->from);
 	scene_cpus_begin(move->scene, move->to);
 	r = move_all(move, err);
+	/* Of one that has just ended its keeper may not know yet: whether there was anybody is what counts.
+	 */
+	if (r == 0 && move->tracked && !move->taken)
+		r = err_set(err, ERR_NOT_FOUND, "every task of `%s` has exited (%u workers and payloads)",
+			from_name(move), move->tracked);
 	if (r < 0)
 		move_back(move, err);
 	else

@@ -235,8 +235,7 @@ static void test_fork_bombs(void)
 {
 	_cleanup_json_ json_t *bounded = submit("duration: 30s\n"
 						"payloads: [{name: bomb, program: sh, default_args: [-c, "
-						"'b() { b & b; }; b'], checks: [{exit_code_eq: "
-						"137}]}]\n"
+						"'b() { b & b; }; b']}]\n"
 						"steps:\n"
 						"- hold: {fixed: 1s}\n"
 						"  ops: [{add_cgroup_def: {def: {name: a, empty: true, pids: "

@@ -458,18 +458,26 @@ Test(moves, one_that_dies_meanwhile, .timeout = 60)
 	cr_assert_eq(result->verdict->verdict, VERDICT(PASS), "%s", result->verdict->summary);
 	pb_free(result);
 	/* All of them have exited: that is said. */
-	result = rig_run(&rig,
-		"payloads: [{name: gone, program: sh, default_args: [-c, 'exit 0']}]\n"
+	char text[1200];
+	snprintf(text, sizeof(text),
+		"payloads:\n"
+		"- {name: gone, program: sh, default_args: [-c, 'exit 0']}\n"
+		"- {name: watch, program: sh, default_args: [-c, 'while read -r pid "
+		"<%s/schedrig/a/cgroup.procs; do "
+		"sleep 0.01; done']}\n"
 		"backdrop: {cgroups: [{name: a, empty: true}, {name: b, empty: true}], payloads: []}\n"
 		"steps:\n"
-		"- hold: {fixed: 200ms}\n"
-		"  ops: [{run_payload: {payload: gone, cgroup: a, outlive_step: true}}]\n"
 		"- hold: {fixed: 0s}\n"
-		"  ops: [{move_all_tasks: {from: a, to: b}, expect_error: NotFound}, {wait_payload: {name: "
+		"  ops: [{run_payload: {payload: gone, cgroup: a}}, {run_payload: {payload: watch}}, "
+		"{wait_payload: "
+		"{name: watch, timeout: 20s}}, {move_all_tasks: {from: a, to: b}, expect_error: NotFound}, "
+		"{wait_payload: {name: "
 		"gone, "
-		"cgroup: a}}]\n");
+		"cgroup: a}}]\n",
+		rig.peer.cgroup);
+	result = rig_run(&rig, text);
 	cr_assert_eq(result->verdict->verdict, VERDICT(PASS), "%s", result->verdict->summary);
-	cr_expect(strstr(op_at(result, "steps[1].ops[0]")->error->message, "has exited"));
+	cr_expect(strstr(op_at(result, "steps[0].ops[3]")->error->message, "has exited"));
 	pb_free(result);
 	rig_stop_clean(&rig);
 }
@@ -526,16 +534,15 @@ Test(contained, a_fork_bomb, .timeout = 120)
 		rig_stop_clean(&rig);
 		cr_skip("needs the pids controller in cgroup v2");
 	}
-	PB(RunResult) *result = rig_run(&rig, "duration: 30s\n"
-					      "payloads: [{name: bomb, program: sh, default_args: [-c, 'b() "
-					      "{ b & b; }; b'], checks: [{exit_code_eq: "
-					      "137}]}]\n"
-					      "steps:\n"
-					      "- hold: {fixed: 300ms}\n"
-					      "  ops: [{add_cgroup_def: {def: {name: a, empty: true, pids: "
-					      "300}}}, {run_payload: {payload: bomb, cgroup: "
-					      "a}}]\n"
-					      "- {ops: [{add_cgroup: after}], hold: {fixed: 0s}}\n");
+	PB(RunResult) *result = rig_run(&rig,
+		"duration: 30s\n"
+		"payloads: [{name: bomb, program: sh, default_args: [-c, 'b() { b & b; }; b']}]\n"
+		"steps:\n"
+		"- hold: {fixed: 300ms}\n"
+		"  ops: [{add_cgroup_def: {def: {name: a, empty: true, pids: 300}}}, {run_payload: {payload: "
+		"bomb, cgroup: "
+		"a}}]\n"
+		"- {ops: [{add_cgroup: after}], hold: {fixed: 0s}}\n");
 	cr_assert_eq(result->verdict->verdict, VERDICT(PASS), "%s", result->verdict->summary);
 	cr_assert_eq(result->n_steps, 2);
 	pb_free(result);
