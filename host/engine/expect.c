@@ -3,7 +3,7 @@
 #include "host/engine/expect.h"
 
 #include "common/clock.h"
-#include "common/parse.h"
+#include "host/link/link.h"
 #include "proto/pb.h"
 
 #include <errno.h>
@@ -14,8 +14,9 @@
 #define PASS SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_PASS
 #define INCONCLUSIVE SCHEDRIG__V1__VERDICT_KIND__VERDICT_KIND_INCONCLUSIVE
 
-/* The log comes by another way than the answers to ops: what an op caused may be behind it. */
-#define LOG_WAIT_NS (5 * NS_PER_S)
+/* The log comes by another way than the answers to ops: what an op caused may be behind it. Who waits this
+ * long has a line that does not come, and fails; on a slow host it is as much longer. */
+#define LOG_WAIT_NS (10 * NS_PER_S)
 
 struct log_watch {
 	const Schedrig__V1__ExpectKernelLog *expect;
@@ -99,7 +100,8 @@ static bool all_came(const struct engine *engine, uint32_t phase)
 static void wait_for_lines(struct run *run, uint32_t phase)
 {
 	struct engine *engine = run->engine;
-	struct timespec until = clock_timespec(clock_deadline_ns(LOG_WAIT_NS));
+	unsigned percent = engine->config.link ? link_speed_percent(engine->config.link) : 100;
+	struct timespec until = clock_timespec(clock_deadline_ns(LOG_WAIT_NS * 100 / MAX_OF(percent, 1u)));
 	bool patient = !run->stop && !engine_interrupted(engine);
 	SCOPE_LOCK(&engine->event_lock);
 	for (size_t i = 0; i < engine->n_watches; i++)
