@@ -576,8 +576,9 @@ int cli_symbols(struct cli *cli, int argc, char **argv)
 			code = cli_print_json(&response->base);
 		for (size_t k = 0; k < response->n_symbols && !cli->json; k++) {
 			const Schedrig__V1__KernelSymbol *symbol = response->symbols[k];
-			printf("%016llx %s%s%s%s\n", (unsigned long long)symbol->address, symbol->name,
+			printf("%016llx %s%s%s%s", (unsigned long long)symbol->address, symbol->name,
 				symbol->per_cpu ? " per-CPU" : "", *symbol->type ? " " : "", symbol->type);
+			printf(*symbol->module ? " [%s]\n" : "\n", symbol->module);
 		}
 		if (response->more && !cli->json)
 			fprintf(stderr, "there are more: --limit\n");

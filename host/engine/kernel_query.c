@@ -7,6 +7,7 @@
 #include "host/kmem/bases.h"
 #include "host/kmem/btf_text.h"
 #include "host/kmem/kmem.h"
+#include "host/kmem/module.h"
 #include "host/kmem/path.h"
 #include "host/kmem/suggest.h"
 #include "host/link/link.h"
@@ -14,6 +15,7 @@
 #include "proto/pb.h"
 
 #include <errno.h>
+#include <fnmatch.h>
 #include <string.h>
 
 #define SYMBOLS_DEFAULT 1000u
@@ -276,6 +278,36 @@ static int add_symbol(const struct kmem *kmem, const struct symbol_at *found,
 	return no_memory(err);
 }
 
+/* Those of modules, if the kernel is there already. What of them cannot be read is as good as not loaded. */
+static int add_module_symbols(const struct kmem *kmem, const char *pattern, uint32_t limit,
+	Schedrig__V1__SymbolsResponse *response, struct err *err)
+{
+	struct kmem_module module = {0};
+	struct kmem_module_symbol found;
+	if (kmem_check(kmem, NULL) < 0)
+		return 0;
+	while (kmem_module_next(kmem, &module, NULL) > 0) {
+		uint32_t at = 0;
+		while (kmem_module_symbol_next(kmem, &module, &at, &found, NULL) > 0) {
+			if (fnmatch(pattern, found.name, 0) != 0)
+				continue;
+			if (response->n_symbols == limit) {
+				response->more = true;
+				return 0;
+			}
+			struct symbol_at symbol = {.start = found.address, .size_bytes = found.size_bytes};
+			snprintf(symbol.name, sizeof(symbol.name), "%s", found.name);
+			if (add_symbol(kmem, &symbol, response, err) < 0)
+				return err_errno(err->code);
+			char *name = strdup(module.name);
+			if (!name)
+				return no_memory(err);
+			response->symbols[response->n_symbols - 1]->module = name;
+		}
+	}
+	return 0;
+}
+
 int engine_symbols(struct engine *engine, const Schedrig__V1__SymbolsRequest *request,
 	Schedrig__V1__SymbolsResponse **ret, struct err *err)
 {
@@ -311,6 +343,8 @@ int engine_symbols(struct engine *engine, const Schedrig__V1__SymbolsRequest *re
 		if (add_symbol(kmem, &found, response, err) < 0)
 			return err_errno(err->code);
 	}
+	if (!response->more && add_module_symbols(kmem, pattern, limit, response, err) < 0)
+		return err_errno(err->code);
 	/* A plain name that is not there gets the names that are near. */
 	gva_t address;
 	if (response->n_symbols == 0 && !strpbrk(pattern, "*?[") &&

@@ -197,7 +197,14 @@ const char *kbtf_name(const struct kbtf *btf, uint32_t type)
 
 uint32_t kbtf_find(const struct kbtf *btf, unsigned kind, const char *name)
 {
-	for (uint32_t id = 1; id < btf->n; id++) {
+	uint32_t id = btf->base ? kbtf_find_own(btf->base, kind, name) : 0;
+
+	return id ? id : kbtf_find_own(btf, kind, name);
+}
+
+uint32_t kbtf_find_own(const struct kbtf *btf, unsigned kind, const char *name)
+{
+	for (uint32_t id = btf->first; id < btf->n; id++) {
 		struct btf_type t = type_get(btf, id);
 		if (BTF_INFO_KIND(t.info) == kind && strcmp(string_at(btf, t.name_off), name) == 0)
 			return id;

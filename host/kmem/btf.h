@@ -30,6 +30,8 @@ unsigned kbtf_kind(const struct kbtf *btf, uint32_t type);
 const char *kbtf_name(const struct kbtf *btf, uint32_t type);
 /* First type of that kind and name (declarations left out), or 0. */
 uint32_t kbtf_find(const struct kbtf *btf, unsigned kind, const char *name);
+/* The same without those of its base. */
+uint32_t kbtf_find_own(const struct kbtf *btf, unsigned kind, const char *name);
 /* The type without modifiers, typedefs and tags; 0 for void and endless chains. */
 uint32_t kbtf_resolve(const struct kbtf *btf, uint32_t type);
 /* What a modifier, typedef or tag stands in front of; 0 for others and void. */

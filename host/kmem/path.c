@@ -3,6 +3,7 @@
 #include "host/kmem/path.h"
 #include "host/kmem/bpf_map.h"
 #include "host/kmem/guest_btf.h"
+#include "host/kmem/module.h"
 #include "host/kmem/suggest.h"
 #include "host/kmem/task.h"
 
@@ -106,6 +107,35 @@ static uint32_t type_find(const struct kbtf *btf, const char *text, size_t lengt
 	return type ? type : kbtf_find(btf, BTF_KIND_TYPEDEF, name);
 }
 
+/* The type that a module has under that name, with its BTF; 0: none has. */
+static uint32_t module_type(
+	const struct kmem *kmem, const char *text, size_t length, const struct kbtf **ret_btf)
+{
+	static const struct {
+		const char *word;
+		unsigned kind;
+	} words[] = {{"struct ", BTF_KIND_STRUCT}, {"union ", BTF_KIND_UNION}, {"enum ", BTF_KIND_ENUM},
+		{"", BTF_KIND_TYPEDEF}};
+	const struct kbtf *btf;
+	char name[128];
+	uint32_t type;
+
+	if (length >= sizeof(name))
+		return 0;
+	memcpy(name, text, length);
+	name[length] = '\0';
+	for (unsigned i = 0; i < ARRAY_SIZE(words); i++) {
+		size_t word = strlen(words[i].word);
+		if (strncmp(name, words[i].word, word) != 0)
+			continue;
+		if (kmem_module_type(kmem, words[i].kind, name + word, &btf, &type, NULL) <= 0)
+			return 0;
+		*ret_btf = btf;
+		return type;
+	}
+	return 0;
+}
+
 static uint32_t type_remember(
 	const struct kmem *kmem, const struct kbtf *btf, const char *text, size_t length)
 {
@@ -197,6 +227,8 @@ static int type_set(struct path *path, const char *at, const char *text, size_t 
 		if (text[--length] == '*' && ++path->stars > STARS_MAX)
 			return fail(path, at, err, "too many pointers");
 	path->place = (struct kbtf_place){.type = type_remember(path->kmem, btf, text, length)};
+	if (path->place.type == 0)
+		path->place.type = module_type(path->kmem, text, length, &btf);
 	if (path->place.type == 0) {
 		char near[256];
 		int rc = err_set(err, ERR_NOT_FOUND, "'%s' column %d: the kernel's BTF has no type '%.*s'%s",
@@ -427,7 +459,7 @@ static int symbol_parse(struct path *path, struct err *err)
 			(int)(at - path->text) + 1, name);
 		return rc;
 	}
-	rc = kmem_symbol(path->kmem, name, &path->address, err);
+	rc = kmem_any_symbol(path->kmem, name, &path->address, err);
 	if (rc < 0)
 		return locate(path, at, rc, err);
 	if (kmem_is_per_cpu(path->kmem, path->address))

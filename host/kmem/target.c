@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Targets to addresses. No state, any thread. */
 #include "host/kmem/target.h"
+#include "host/kmem/module.h"
 #include "host/kmem/path.h"
 #include "host/kmem/task.h"
 
@@ -54,7 +55,7 @@ uint64_t kmem_known_size(const char *symbol)
 static int symbol_resolve(
 	const struct kmem *kmem, const struct kmem_target *target, struct kmem_resolved *r, struct err *err)
 {
-	int rc = kmem_symbol(kmem, target->name, &r->address, err);
+	int rc = kmem_any_symbol(kmem, target->name, &r->address, err);
 
 	if (rc < 0)
 		return rc;
