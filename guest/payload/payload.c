@@ -26,6 +26,9 @@ struct stream {
 	struct output kept;
 };
 
+/* Patience with what is left of a payload that could not be started. */
+#define START_KILL_NS (UINT64_C(60) * 1000000000)
+
 struct payload {
 	struct child keeper;
 	struct loop *loop;
@@ -141,11 +144,22 @@ static int wait_started(struct payload *payload, const struct payload_spec *spec
 							 : "");
 }
 
-static void end_keeper(struct payload *payload)
+/* The keeper goes when all that it keeps is gone. */
+static int end_keeper(struct payload *payload, uint64_t patience_ns, struct err *err)
 {
 	child_kill(&payload->keeper, SIGTERM);
-	child_wait(&payload->keeper, CLOCK_NEVER_NS, NULL);
-	child_forget(&payload->keeper);
+	if (child_wait(&payload->keeper, clock_deadline_ns(patience_ns), NULL) == CHILD_EXITED) {
+		child_forget(&payload->keeper);
+		return 0;
+	}
+	char state[160];
+	pid_t pid = payload->pid ? payload->pid : payload->keeper.pid;
+	int r = err_set(err, ERR_TIMEOUT,
+		"process %d of a payload does not die: it was killed %llu s ago and is in %s", (int)pid,
+		(unsigned long long)(patience_ns / NS_PER_S), child_state_text(pid, state, sizeof(state)));
+	child_kill(&payload->keeper, SIGKILL);
+	child_abandon(&payload->keeper);
+	return r;
 }
 
 int payload_start(const struct payload_spec *spec, uint64_t deadline_ns, struct cancel *cancel,
@@ -192,8 +206,9 @@ int payload_start(const struct payload_spec *spec, uint64_t deadline_ns, struct 
 		r = wait_started(payload, spec, deadline_ns, cancel, err);
 		if (r == 0 && loop_call(spec->loop, watch_output, payload) < 0)
 			r = err_set(err, ERR_CANCELLED, "the agent is stopping");
+		/* Why it did not start says more than that it does not end. */
 		if (r < 0)
-			end_keeper(payload);
+			(void)!end_keeper(payload, START_KILL_NS, NULL);
 	} else {
 		r = keeper;
 	}
@@ -240,14 +255,15 @@ void payload_end_deinit(struct payload_end *end)
 	output_deinit(&end->out[1]);
 }
 
-void payload_finish(struct payload *payload, struct payload_end *ret_end)
+int payload_finish(
+	struct payload *payload, uint64_t patience_ns, struct payload_end *ret_end, struct err *err)
 {
 	struct keeper_message message = {0};
 	*ret_end = (struct payload_end){.pid = payload->pid};
 	/* It has exited by itself only if the keeper has said so before being told to kill. */
 	ssize_t n = recv(payload->say_fd, &message, sizeof(message), MSG_DONTWAIT | MSG_PEEK);
 	ret_end->ended_by_us = n != sizeof(message);
-	end_keeper(payload);
+	int r = end_keeper(payload, patience_ns, err);
 	n = recv(payload->say_fd, &message, sizeof(message), MSG_DONTWAIT | MSG_PEEK);
 	if (n == sizeof(message) && message.word == KEEPER_EXITED) {
 		ret_end->status = message.value;
@@ -264,6 +280,7 @@ void payload_finish(struct payload *payload, struct payload_end *ret_end)
 		ret_end->out[i] = payload->out[i].kept;
 		payload->out[i].kept = (struct output){0};
 	}
+	return r;
 }
 
 void payload_free(struct payload *payload)

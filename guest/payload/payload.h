@@ -53,8 +53,10 @@ struct payload_end {
 };
 void payload_end_deinit(struct payload_end *end);
 /* (waits) Kills what is left of the whole tree, reaps it, reads the rest of its output. Once, by one thread;
- * not the loop's. ret_end is the caller's: payload_end_deinit(). */
-void payload_finish(struct payload *payload, struct payload_end *ret_end);
+ * not the loop's. ret_end is the caller's, whatever is returned: payload_end_deinit(). ERR_TIMEOUT: something
+ * of it does not die within patience_ns; it is named with its state, and given up. */
+int payload_finish(struct payload *payload, uint64_t patience_ns, struct payload_end *ret_end,
+	struct err *err) must_check;
 /* A finished one. Takes NULL. */
 void payload_free(struct payload *payload);
 
