@@ -114,13 +114,18 @@ int scene_run_payload(struct scene *scene, const struct scene_call *call, const 
 
 /* --- collecting --- */
 
-/* (waits) A claimed one: kills what is left and makes its report. Lock held on entry and return. */
-static struct scene_payload_report *collect(struct scene *scene, struct scene_run *run)
+/* (waits) A claimed one: kills what is left and makes its report, NULL without memory. Lock held on entry and
+ * return. ERR_TIMEOUT: something of it does not die; it is collected all the same. */
+static int collect(
+	struct scene *scene, struct scene_run *run, struct scene_payload_report **ret_report, struct err *err)
 {
 	struct payload_end end;
+	uint64_t patience_ns = SCENE_DRAIN_NS * 100 / MAX_OF(scene->config.speed_percent, 1);
 	pthread_mutex_unlock(&scene->lock);
-	payload_finish(run->payload, &end);
+	int r = payload_finish(run->payload, patience_ns, &end, err);
 	pthread_mutex_lock(&scene->lock);
+	if (r < 0)
+		err_wrap(err, "payload `%s`", run->name);
 	struct scene_payload_report *report = calloc(1, sizeof(*report));
 	if (report) {
 		memcpy(report->name, run->name, sizeof(report->name));
@@ -143,30 +148,37 @@ static struct scene_payload_report *collect(struct scene *scene, struct scene_ru
 	run->gone = true;
 	run_unref(run);
 	pthread_cond_broadcast(&scene->changed);
-	return report;
+	*ret_report = report;
+	return r;
 }
 
-void scene_drain_payloads(struct scene *scene, scene_run_match_fn match, const void *arg)
+static void keep_report(struct scene *scene, enum scene_scope scope, struct scene_payload_report *report)
 {
-	for (;;) {
+	struct scene_payload_report **at = &scene->payload_reports[scope];
+	while (*at)
+		at = &(*at)->next;
+	*at = report;
+}
+
+int scene_drain_payloads(struct scene *scene, scene_run_match_fn match, const void *arg, struct err *err)
+{
+	for (int r = 0;;) {
 		struct scene_run *run = scene->payloads;
 		while (run && !match(run, arg))
 			run = run->next;
 		if (!run)
-			return;
+			return r;
 		if (run->claimed) {
 			pthread_cond_wait(&scene->changed, &scene->lock);
 			continue;
 		}
 		run->claimed = true;
 		enum scene_scope scope = run->scope;
-		struct scene_payload_report *report = collect(scene, run);
-		if (!report)
-			continue;
-		struct scene_payload_report **at = &scene->payload_reports[scope];
-		while (*at)
-			at = &(*at)->next;
-		*at = report;
+		struct scene_payload_report *report;
+		int one = collect(scene, run, &report, err);
+		r = one < 0 ? one : r;
+		if (report)
+			keep_report(scene, scope, report);
 	}
 }
 
@@ -214,10 +226,19 @@ static void remember(struct scene *scene, const char *name)
 static int take_report(
 	struct scene *scene, struct scene_run *run, struct scene_payload_report **ret_report, struct err *err)
 {
+	struct scene_payload_report *report;
+	enum scene_scope scope = run->scope;
 	run->claimed = true;
 	remember(scene, run->name);
-	*ret_report = collect(scene, run);
-	return *ret_report ? 0 : err_set_os(err, ERR_GUEST_OS, ENOMEM, "cannot report a payload");
+	int r = collect(scene, run, &report, err);
+	if (r < 0) {
+		/* The op fails; how the payload ended is told with the scope's. */
+		if (report)
+			keep_report(scene, scope, report);
+		return r;
+	}
+	*ret_report = report;
+	return report ? 0 : err_set_os(err, ERR_GUEST_OS, ENOMEM, "cannot report a payload");
 }
 
 int scene_wait_payload(struct scene *scene, const struct scene_call *call, const char *name,

@@ -7,8 +7,10 @@
 
 #include <pthread.h>
 
-#define SCENE_STOP_NS (UINT64_C(5) * 1000000000)    /* cooperative stop, shared by all workers of an op */
-#define SCENE_KILL_NS (UINT64_C(10) * 1000000000)   /* from SIGKILL to the exit */
+#define SCENE_STOP_NS (UINT64_C(5) * 1000000000)  /* cooperative stop, shared by all workers of an op */
+#define SCENE_KILL_NS (UINT64_C(10) * 1000000000) /* from SIGKILL to the exit */
+#define SCENE_DRAIN_NS                                                                                       \
+	(UINT64_C(20) * 1000000000) /* from killing a payload to the end of all that it started */
 #define SCENE_REMOVE_NS (UINT64_C(10) * 1000000000) /* teardown's patience with a cgroup */
 
 struct scene_cgroup {
@@ -109,9 +111,11 @@ void scene_cpus_end(struct scene *scene, const struct scene_cgroup *cgroup);
 typedef bool (*scene_match_fn)(const struct scene_worker *worker, const void *arg);
 int scene_stop_workers(struct scene *scene, scene_match_fn match, const void *arg, bool kill, bool discard,
 	bool removed, struct err *err) must_check;
-/* (waits) Kills and collects payloads, newest first. */
+/* (waits) Kills and collects payloads, newest first. ERR_TIMEOUT: something of one does not die, as for
+ * workers. */
 typedef bool (*scene_run_match_fn)(const struct scene_run *run, const void *arg);
-void scene_drain_payloads(struct scene *scene, scene_run_match_fn match, const void *arg);
+int scene_drain_payloads(
+	struct scene *scene, scene_run_match_fn match, const void *arg, struct err *err) must_check;
 /* Takes the outputs of report->end over, and puts tails, sizes and number into the report. */
 void scene_keep_output(struct scene *scene, struct scene_payload_report *report);
 /* (waits) Directory and everything tracked in it, children first. Called with the lock held. */

@@ -56,8 +56,9 @@ int scene_remove_locked(struct scene *scene, struct scene_cgroup *cgroup, uint64
 	struct err thaw = ERR_INIT;
 	if (cgroup->frozen)
 		cgroup->frozen = cg_write(cgroup->fd, cgroup->name, "cgroup.freeze", "0", &thaw) < 0;
-	scene_drain_payloads(scene, run_inside, cgroup);
+	int drained = scene_drain_payloads(scene, run_inside, cgroup, err);
 	int r = scene_stop_workers(scene, worker_inside, cgroup, false, false, removed, err);
+	r = r < 0 ? r : drained;
 	pthread_mutex_unlock(&scene->lock);
 	/* A worker that does not die keeps its cgroup: nothing to wait for. */
 	if (r == 0)
@@ -200,7 +201,8 @@ void scene_end(struct scene *scene, enum scene_scope scope, bool kill_first, str
 	if (kill_first && scene_stop_workers(scene, worker_in_scope, &scope, true, false, false, &err) < 0)
 		scene_ended_add(ret_ended, &err);
 	thaw_scope(scene, scope, ret_ended);
-	scene_drain_payloads(scene, run_in_scope, &scope);
+	if (scene_drain_payloads(scene, run_in_scope, &scope, &err) < 0)
+		scene_ended_add(ret_ended, &err);
 	if (scene_stop_workers(scene, worker_in_scope, &scope, false, false, false, &err) < 0)
 		scene_ended_add(ret_ended, &err);
 	remove_scope(scene, scope, ret_ended);

@@ -386,10 +386,10 @@ int scene_stop_cgroup(struct scene *scene, const struct scene_call *call, const 
 			return r;
 	}
 	scene_ref(cg);
-	scene_drain_payloads(scene, match_run, cg);
+	int drained = scene_drain_payloads(scene, match_run, cg, err);
 	int r = scene_stop_workers(scene, match_worker, cg, !keep_reports, !keep_reports, false, err);
 	scene_unref(cg);
-	return r;
+	return r < 0 ? r : drained;
 }
 
 int scene_set_affinity(struct scene *scene, const struct scene_call *call, const char *name,

@@ -202,7 +202,7 @@ static void test_cpu_time_is_that_of_cpu_stat(void)
 	int status;
 	_cleanup_json_ json_t *result = vm_submit(&vm,
 		"name: cpu time\n"
-		"duration: 6s\n"
+		"duration: 12s\n"
 		"payloads: [{name: w, program: sh, default_args: ['-c', 'grep usage_usec "
 		"/sys/fs/cgroup/schedrig/busy/cpu.stat']}]\n"
 		"backdrop: {cgroups: [{name: busy, cpu: {weight: 100}, work: [{workers: 2}, {work_type: "
@@ -230,8 +230,10 @@ static void test_cpu_time_is_that_of_cpu_stat(void)
 		free(ops);
 		return;
 	}
-	/* 1 %; making and ending processes is the kernel's alone. */
-	EXPECT(reported_ns <= kernel_ns && reported_ns * 100 >= kernel_ns * 99,
+	/* 1 %. Birth and death of a process are the kernel's alone, and whatever the host does in the middle
+	 * of one is counted as its time, too. */
+	long long apart_ns = 3 * 100000000ll;
+	EXPECT(reported_ns <= kernel_ns && reported_ns + kernel_ns / 100 + apart_ns >= kernel_ns,
 		"%lld ns of the kernel's %lld", reported_ns, kernel_ns);
 }
 
