@@ -40,7 +40,7 @@ static void pass_deinit(struct pass *pass)
 	*pass = (struct pass){0};
 }
 
-static enum scene_scope scope_of(PB(Scope) scope)
+enum scene_scope apply_scope(PB(Scope) scope)
 {
 	return scope == SCHEDRIG__V1__SCOPE__SCOPE_BACKDROP ? SCENE_BACKDROP
 	       : scope == SCHEDRIG__V1__SCOPE__SCOPE_ADHOC  ? SCENE_ADHOC
@@ -87,7 +87,7 @@ static bool apply_one(struct list *list, const PB(PlacedOp) * placed, uint32_t n
 		.n_payloads = list->n_payloads,
 		.call =
 			{
-				.scope = scope_of(list->scope),
+				.scope = apply_scope(list->scope),
 				.adhoc = list->scope == SCHEDRIG__V1__SCOPE__SCOPE_ADHOC,
 				.strict = !list->begin || list->begin->strict,
 				.cancel = &list->lane->cancel,

@@ -234,6 +234,10 @@ void serve_job(struct lane *lane, struct job *job)
 		page_phase(lane->agent, request->set_phase->phase);
 		reply_ok(lane, job, &response);
 		return;
+	case SCHEDRIG__V1__AGENT_REQUEST__KIND_RELEASE_WORKERS:
+		scene_release(lane->agent->scene, apply_scope(request->release_workers->scope));
+		reply_ok(lane, job, &response);
+		return;
 	case SCHEDRIG__V1__AGENT_REQUEST__KIND_POWER_OFF:
 		reply_ok(lane, job, &response);
 		power_off(lane->agent);
@@ -248,7 +252,6 @@ void serve_job(struct lane *lane, struct job *job)
 	case SCHEDRIG__V1__AGENT_REQUEST__KIND_PULL_FILE:
 		serve_side(lane, job, arena, &response);
 		return;
-	case SCHEDRIG__V1__AGENT_REQUEST__KIND_RELEASE_WORKERS:
 	case SCHEDRIG__V1__AGENT_REQUEST__KIND__NOT_SET:
 	case _SCHEDRIG__V1__AGENT_REQUEST__KIND__CASE_IS_INT_SIZE:
 		break;

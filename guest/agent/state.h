@@ -127,6 +127,7 @@ void serve_refuse(struct lane *lane, struct job *job, PB(AgentResponse) * respon
 /* apply.c: lane threads */
 void apply_ops(struct lane *lane, struct job *job, struct arena *arena, PB(AgentResponse) * response);
 void apply_loop(struct lane *lane, struct job *job, struct arena *arena, PB(AgentResponse) * response);
+enum scene_scope apply_scope(PB(Scope) scope);
 
 /* side.c: lane threads; fills the response, but for its error */
 int side_serve(struct agent *agent, const PB(AgentRequest) * request, struct arena *arena,

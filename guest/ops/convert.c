@@ -232,6 +232,8 @@ int ops_work(struct op_run *run, const PB(WorkSpec) * spec, const char *cgroup,
 		spawn->work.has_gid = true;
 		spawn->work.gid = gid->value;
 	}
+	if (spec && spec->uptime)
+		spawn->work.uptime_ns = spec->uptime->ns;
 	strncpy(spawn->work.comm, comm, sizeof(spawn->work.comm) - 1);
 	int r = work_params_read(type, &spawn->work.params, err);
 	if (r == 0 && spec && spec->mem_policy)

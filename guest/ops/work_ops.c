@@ -4,6 +4,7 @@
 
 #include "common/clock.h"
 #include "common/scope.h"
+#include "guest/child/identity.h"
 #include "proto/wire.h"
 
 #include <stdlib.h>
@@ -24,6 +25,28 @@ static int add_pids(struct op_run *run, const pid_t *pids, size_t count, struct 
 	return 0;
 }
 
+/* Who they are, for the controller to make them older. */
+static int add_held(struct op_run *run, const pid_t *pids, size_t count, uint64_t uptime_ns, struct err *err)
+{
+	PB(OpResult) *result = run->result;
+	for (size_t i = 0; i < count; i++) {
+		struct child_identity identity;
+		int r = child_identify(pids[i], &identity, err);
+		if (r < 0)
+			return r;
+		PB(HeldWorker) *held = PB_NEW(run->arena, HeldWorker, held_worker);
+		PB(Duration) *uptime = PB_NEW(run->arena, Duration, duration);
+		if (!held || !uptime || !ops_append(run->arena, &result->held, &result->n_held, held))
+			return err_set(err, ERR_LIMIT_EXCEEDED, "the results of this request are too large");
+		uptime->ns = uptime_ns;
+		held->pid = pids[i];
+		held->pidfs_inode = identity.pidfs_inode;
+		held->start_time_ns = identity.start_time_ns;
+		held->uptime = uptime;
+	}
+	return 0;
+}
+
 int ops_spawn(struct op_run *run, const struct scene_spawn *spawns, unsigned n_spawns, struct err *err)
 {
 	uint64_t count = 0;
@@ -35,7 +58,13 @@ int ops_spawn(struct op_run *run, const struct scene_spawn *spawns, unsigned n_s
 		return err_set(err, ERR_LIMIT_EXCEEDED, "%llu workers are too many for one op (at most %u)",
 			(unsigned long long)count, LIMIT_WORKERS);
 	int r = scene_spawn(run->scene, &run->call, spawns, n_spawns, pids, err);
-	return r < 0 ? r : add_pids(run, pids, count, err);
+	if (r == 0)
+		r = add_pids(run, pids, count, err);
+	const pid_t *at = pids;
+	for (unsigned i = 0; r == 0 && i < n_spawns; at += spawns[i++].count)
+		if (spawns[i].work.uptime_ns)
+			r = add_held(run, at, spawns[i].count, spawns[i].work.uptime_ns, err);
+	return r;
 }
 
 int op_spawn(struct op_run *run, const PB(Spawn) * op, struct err *err)

@@ -121,6 +121,8 @@ struct scene_spawn {
  * ret_pids: thread IDs, as many entries as the counts come to. */
 int scene_spawn(struct scene *scene, const struct scene_call *call, const struct scene_spawn *spawns,
 	unsigned n_spawns, pid_t *ret_pids, struct err *err) must_check;
+/* Lets the workers of this scope that wait to be made older (work_spec.uptime_ns) begin. */
+void scene_release(struct scene *scene, enum scene_scope scope);
 /* (waits) Workers and payloads; cgroup "" = the runner cgroup's. */
 int scene_stop_cgroup(struct scene *scene, const struct scene_call *call, const char *name, bool keep_reports,
 	struct err *err) must_check;

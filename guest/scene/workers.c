@@ -255,6 +255,14 @@ int scene_spawn(struct scene *scene, const struct scene_call *call, const struct
 	return r;
 }
 
+void scene_release(struct scene *scene, enum scene_scope scope)
+{
+	SCOPE_LOCK(&scene->lock);
+	for (struct scene_worker *worker = scene->workers; worker; worker = worker->next)
+		if (worker->scope == scope)
+			work_begin(&worker->work);
+}
+
 /* --- stopping --- */
 
 static void add_report(struct scene *scene, struct scene_worker *worker, bool removed)

@@ -404,17 +404,33 @@ static void kill_all(const struct work_order *order, uint64_t deadline_ns)
 	}
 }
 
+static void go(struct work *work, uint64_t now_ns)
+{
+	work->start_ns = now_ns;
+	work->slot->released_ns = now_ns;
+	if (work->custom)
+		custom_release(work, now_ns);
+	atomic_store_explicit(&work->slot->go, 1, memory_order_release);
+	slot_futex_wake(&work->slot->go);
+}
+
+void work_begin(struct work *work)
+{
+	if (!work->held)
+		return;
+	work->held = false;
+	go(work, clock_now_ns());
+}
+
 static void release(struct launch *launch, uint64_t now_ns)
 {
 	launch->batch->live = launch->order->count;
 	for (unsigned k = 0; k < launch->order->count; k++) {
 		struct work *work = launch->order->works[k];
+		work->held = launch->order->spec->uptime_ns != 0;
 		work->start_ns = now_ns;
-		work->slot->released_ns = now_ns;
-		if (work->custom)
-			custom_release(work, now_ns);
-		atomic_store_explicit(&work->slot->go, 1, memory_order_release);
-		slot_futex_wake(&work->slot->go);
+		if (!work->held)
+			go(work, now_ns);
 	}
 	launch->batch = NULL; /* its workers' from now on */
 }

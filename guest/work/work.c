@@ -119,11 +119,14 @@ void work_use_set(struct work *work, unsigned set)
 void work_ask_stop(struct work *work)
 {
 	if (work->custom) {
+		work_begin(work);
 		custom_ask_stop(work->custom);
 		return;
 	}
 	atomic_store_explicit(&work->slot->stop, 1, memory_order_release);
 	slot_futex_wake(&work->slot->stop);
+	/* One that is held looks up only when it may begin. */
+	work_begin(work);
 	work_kill(work, WORK_STOP_SIGNAL);
 }
 

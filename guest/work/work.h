@@ -51,8 +51,10 @@ struct work_spec {
 	bool has_nice, has_uid, has_gid;
 	int nice;
 	uint32_t uid, gid;
-	char comm[16];                 /* "" = the type's name */
-	uint64_t seed;                 /* of the workers' random choices */
+	char comm[16];      /* "" = the type's name */
+	uint64_t uptime_ns; /* they wait for work_begin(), for the controller to make them older; 0: they do
+			       not */
+	uint64_t seed;      /* of the workers' random choices */
 	const struct cpuset *affinity; /* one for each worker, or NULL: inherited */
 };
 
@@ -86,6 +88,7 @@ struct work {
 	char comm[16], thread_group[16];
 	uint64_t start_ns;
 	bool started;
+	bool held; /* until work_begin() */
 };
 
 /* Workers of one description. */
@@ -120,6 +123,8 @@ void work_abandon(struct work *work);
 void work_use_set(struct work *work, unsigned set);
 /* Asks it to stop; returns at once. */
 void work_ask_stop(struct work *work);
+/* Lets one that is held begin; one that has begun goes on. */
+void work_begin(struct work *work);
 /* Iterations so far. */
 uint64_t work_iterations(const struct work *work);
 

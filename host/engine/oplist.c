@@ -3,6 +3,7 @@
  * writes land in one freeze. The first error that was not asked for ends the list. One thread a list. */
 #include "common/clock.h"
 #include "common/frame.h"
+#include "host/engine/age.h"
 #include "host/engine/engine_internal.h"
 #include "host/engine/ops.h"
 #include "host/engine/payload_end.h"
@@ -96,6 +97,18 @@ static int judge(const struct planned_op *planned, const Schedrig__V1__OpResult 
 	return 0;
 }
 
+/* The second half of an op that the agent has begun: a failure is the op's, and is judged here. */
+static void make_older(
+	struct op_context *context, const struct planned_op *planned, Schedrig__V1__OpResult *result)
+{
+	struct err err = ERR_INIT;
+	uint64_t limit_ns = planned->op->timeout ? planned->op->timeout->ns : OP_TIMEOUT_NS;
+	if (!result->error && result->n_held > 0 &&
+		age_workers(context, result, clock_deadline_ns(limit_ns), &err) < 0)
+		result->error = error_message(&err);
+	result->expected_error = result->error && planned->op->expect_error == result->error->code;
+}
+
 /* Takes the agent's results over, in order. */
 static int take_results(struct op_context *context, const struct planned_op *ops, size_t n,
 	Schedrig__V1__AgentResponse *response, bool looped, struct err *err)
@@ -114,6 +127,8 @@ static int take_results(struct op_context *context, const struct planned_op *ops
 		for (size_t i = 0; looped && i < n; i++)
 			if (strcmp(ops[i].place, result->place) == 0)
 				planned = &ops[i];
+		if (op_has_uptime(planned->op))
+			make_older(context, planned, result);
 		r = keep_result(context, planned, result, err);
 		if (r == 0)
 			r = judge(planned, result, err);
@@ -181,6 +196,12 @@ static int batch_init(struct batch *batch, const struct op_context *context, con
 		batch->placed[i].place = (char *)ops[i].place;
 		batch->list[i] = &batch->placed[i];
 		batch->limit_ns = clock_add_ns(batch->limit_ns, op_limit_ns(context, op));
+		if (op_has_uptime(op)) {
+			/* The agent does half of it, and cannot tell whether it went as expected. */
+			batch->op[i] = *op;
+			batch->op[i].expect_error = SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_NONE;
+			batch->placed[i].op = &batch->op[i];
+		}
 		if (op->kind_case != SCHEDRIG__V1__OP__KIND_WAIT_PAYLOAD || op->wait_payload->timeout)
 			continue;
 		/* "Until the scenario's end" is a time that only the engine knows. */
@@ -217,6 +238,12 @@ static int apply_guest(struct op_context *context, const struct planned_op *ops,
 	else if (!*err->place)
 		err_at(err, "%s", ops[0].place);
 	pb_free(response);
+	/* Also when that failed: it may have been expected, and the list goes on. */
+	struct err why = ERR_INIT;
+	if (op_has_uptime(ops[n - 1].op) && age_release(context, &why) < 0 && r == 0) {
+		*err = why;
+		r = err_at(err, "%s", ops[n - 1].place);
+	}
 	return r;
 }
 
@@ -277,7 +304,7 @@ static const char *ended_payload(const Schedrig__V1__Op *op)
 bool ops_loop_in_guest(const struct planned_op *ops, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (!is_guest(&ops[i]) || ended_payload(ops[i].op))
+		if (!is_guest(&ops[i]) || ended_payload(ops[i].op) || op_has_uptime(ops[i].op))
 			return false;
 	return true;
 }
@@ -290,6 +317,11 @@ static size_t guest_run(const struct op_context *context, const struct planned_o
 		bytes += schedrig__v1__op__get_packed_size(ops[count].op) + sizeof(ops[count].place) + 16;
 		if (count && bytes > BATCH_BYTES)
 			break;
+		/* Its workers wait until the answer is here: what comes after it may want them at work. */
+		if (op_has_uptime(ops[count].op)) {
+			count++;
+			break;
+		}
 		const char *name = ended_payload(ops[count++].op);
 		const Schedrig__V1__Payload *payload =
 			name ? payload_find(context->definitions, context->n_definitions, name) : NULL;

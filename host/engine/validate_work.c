@@ -354,8 +354,6 @@ void check_work(struct check *check, const Schedrig__V1__WorkSpec *work, const s
 	if (work->mem_policy)
 		check_mem_policy(check, work->mem_policy, pool, place->mems);
 	check_numa_node(check, work->numa_node ? work->numa_node : place->numa_node, pool);
-	if (work->uptime)
-		check_bad(check, ERR_UNSUPPORTED, "uptime", "uptime is not in this version");
 	const Schedrig__V1__AffinityIntent *affinity = work->affinity;
 	if (affinity)
 		check_affinity(check, affinity, pool);

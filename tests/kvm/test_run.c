@@ -122,11 +122,14 @@ Test(run, hlt_without_interrupt_controller_is_the_end_of_that_vcpu)
 	_cleanup_(bare_free_p) struct bare *b = bare_start(NEW(2, guest_hlt, 0));
 	bare_wait(vm_first_run_ns(b->vm), "it runs");
 	struct freeze *f;
+	uint64_t limit_ns = clock_deadline_ns(20 * NS_PER_S);
 	for (;;) { /* until both have reached it */
 		f = bare_freeze(b);
 		if (freeze_vcpu_state(f, 0)->dead && freeze_vcpu_state(f, 1)->dead)
 			break;
 		vm_thaw(f, NULL);
+		/* Back to back, they might never get a turn. */
+		bare_pause(limit_ns, "the vCPUs have got there");
 	}
 	cr_assert_eq(freeze_vcpu_state(f, 0)->exit_reason, KVM_EXIT_HLT);
 	cr_assert_eq(freeze_vcpu_state(f, 0)->regs.rip, BARE_CODE + 1);
@@ -139,11 +142,14 @@ Test(run, a_halted_vcpu_parks)
 {
 	_cleanup_(bare_free_p) struct bare *b = bare_start(NEW(1, guest_hlt, BARE_IRQCHIP));
 	struct freeze *f;
+	uint64_t limit_ns = clock_deadline_ns(20 * NS_PER_S);
 	for (;;) {
 		f = bare_freeze(b);
 		if (freeze_vcpu_state(f, 0)->mp_state == KVM_MP_STATE_HALTED)
 			break;
 		vm_thaw(f, NULL);
+		/* Back to back, they might never get a turn. */
+		bare_pause(limit_ns, "the vCPUs have got there");
 	}
 	cr_assert_not(freeze_vcpu_state(f, 0)->dead);
 	cr_assert_eq(freeze_vcpu_state(f, 0)->regs.rip, BARE_CODE + 1);
@@ -190,6 +196,7 @@ Test(run, all_vcpus_die_and_one_reports)
 	_cleanup_(bare_free_p) struct bare *b = bare_start(NEW(8, guest_ud, 0));
 	bare_wait_ended(b);
 	struct freeze *f;
+	uint64_t limit_ns = clock_deadline_ns(20 * NS_PER_S);
 	for (;;) {
 		f = bare_freeze(b);
 		unsigned dead = 0;
@@ -198,6 +205,8 @@ Test(run, all_vcpus_die_and_one_reports)
 		if (dead == 8)
 			break;
 		vm_thaw(f, NULL);
+		/* Back to back, they might never get a turn. */
+		bare_pause(limit_ns, "the vCPUs have got there");
 	}
 	vm_thaw(f, NULL);
 }

@@ -153,6 +153,13 @@ Test(time, a_thousand_freezes_add_nothing)
 		jumps_ns += times.thawed_ns - times.time_restarted_ns;
 		f = freeze(b, false);
 	}
+	/* Its last look may be from several freezes ago. */
+	uint64_t at = bare_cell(b, 0);
+	struct freeze_times last;
+	vm_thaw(f, &last);
+	frozen_ns += last.time_restarted_ns - last.time_stopped_ns;
+	bare_wait_moved(b, 0, at);
+	f = freeze(b, false);
 	uint64_t after = bare_cell(b, 0), end_ns = freeze_times_so_far(f).time_stopped_ns;
 	vm_thaw(f, NULL);
 	cr_assert_geq(frozen_ns, NS_PER_S);
@@ -309,7 +316,8 @@ Test(time, what_was_frozen_is_counted)
 	cr_assert_eq(vm_frozen_ns_total(b->vm), total_ns, "it counts while thawed");
 }
 
-/* Every vCPU counts, and goes on counting. Ten thousand times, or as many as this host does in 40 s. */
+/* Every vCPU counts, and goes on counting. Ten thousand times, or as many as this host does in 40 s, but
+ * some. */
 Test(time, ten_thousand_freezes_lose_nobody)
 {
 	enum { N = 4, ROUNDS = 10000, AT_LEAST = 500 };
@@ -317,7 +325,7 @@ Test(time, ten_thousand_freezes_lose_nobody)
 	bare_wait_all_running(b);
 	uint64_t limit_ns = clock_deadline_ns(40 * NS_PER_S);
 	int rounds = 0;
-	for (; rounds < ROUNDS && clock_now_ns() < limit_ns; rounds++) {
+	for (; rounds < AT_LEAST || (rounds < ROUNDS && clock_now_ns() < limit_ns); rounds++) {
 		struct freeze_times times;
 		vm_thaw(bare_freeze(b), &times);
 		cr_assert(times.guest_time == FREEZE_TIME_STOPPED ||
@@ -325,7 +333,6 @@ Test(time, ten_thousand_freezes_lose_nobody)
 			"round %d: errno %d", rounds, times.guest_time_errno);
 	}
 	cr_log_info("%d freezes", rounds);
-	cr_assert_geq(rounds, AT_LEAST);
 	for (unsigned i = 0; i < N; i++) {
 		uint64_t at = bare_cell(b, i);
 		bare_wait_moved(b, i, at);

@@ -232,6 +232,78 @@ Test(agent, workers_spin_and_report, .timeout = 30)
 	finish();
 }
 
+static uint64_t iterations(void)
+{
+	PB(AgentRequest) request = INIT_OF(AGENT_REQUEST);
+	PB(SampleWorkers) sample = INIT_OF(SAMPLE_WORKERS);
+	request.kind_case = SCHEDRIG__V1__AGENT_REQUEST__KIND_SAMPLE_WORKERS;
+	request.sample_workers = &sample;
+	PB(AgentResponse) *totals = peer_call(&peer, &request);
+	uint64_t all = totals->totals->iterations;
+	pb_free(totals);
+	return all;
+}
+
+static void release_workers(PB(Scope) scope)
+{
+	PB(AgentRequest) request = INIT_OF(AGENT_REQUEST);
+	PB(ReleaseWorkers) release = INIT_OF(RELEASE_WORKERS);
+	release.scope = scope;
+	request.kind_case = SCHEDRIG__V1__AGENT_REQUEST__KIND_RELEASE_WORKERS;
+	request.release_workers = &release;
+	PB(AgentResponse) *response = peer_call(&peer, &request);
+	cr_assert_eq(response->kind_case, SCHEDRIG__V1__AGENT_RESPONSE__KIND_OK);
+	pb_free(response);
+}
+
+/* Who is to be made older sleeps until the controller says that it is. */
+Test(agent, workers_with_uptime_wait_to_be_released, .timeout = 30)
+{
+	PB(WorkSpec) work = INIT_OF(WORK_SPEC);
+	PB(Duration) uptime = INIT_OF(DURATION);
+	PB(Empty) runner = INIT_OF(EMPTY);
+	begin();
+	scenario(NULL, 0);
+	uptime.ns = 3600000000000;
+	work.uptime = &uptime;
+	OP(op, Spawn, SPAWN, spawn, .work = &work);
+	op.spawn->placement_case = SCHEDRIG__V1__SPAWN__PLACEMENT_RUNNER_CGROUP;
+	op.spawn->runner_cgroup = &runner;
+	PB(AgentResponse) *spawned = apply_good(&op);
+	const PB(OpResult) *result = spawned->ops_done->results[0];
+	cr_assert_eq(result->n_held, 1);
+	cr_assert_eq(result->held[0]->pid, result->pids[0]);
+	cr_assert_eq(result->held[0]->uptime->ns, uptime.ns);
+	/* Its start in ticks of this machine's boot: behind us, and not by much. */
+	struct timespec now;
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	uint64_t now_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	cr_assert(result->held[0]->start_time_ns <= now_ns &&
+			  result->held[0]->start_time_ns + 60000000000 > now_ns,
+		"%llu at %llu", (unsigned long long)result->held[0]->start_time_ns,
+		(unsigned long long)now_ns);
+	pb_free(spawned);
+	release_workers(SCHEDRIG__V1__SCOPE__SCOPE_BACKDROP);
+	hold_ms(50);
+	cr_assert_eq(iterations(), 0, "it began by itself, or with another scope's");
+	release_workers(SCHEDRIG__V1__SCOPE__SCOPE_STEP);
+	while (iterations() == 0)
+		hold_ms(1);
+	/* A second time is nothing; and one that is stopped while it waits reports no work. */
+	release_workers(SCHEDRIG__V1__SCOPE__SCOPE_STEP);
+	pb_free(apply_good(&op));
+	PB(AgentResponse) *ended = end(SCHEDRIG__V1__AGENT_REQUEST__KIND_END_STEP);
+	cr_assert_eq(ended->teardown->n_workers, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		const PB(WorkerReport) *report = ended->teardown->workers[i];
+		cr_assert_str_eq(report->exit, "stopped");
+		cr_assert(!report->missing);
+		cr_assert_lt(report->wall_ns, 30000000000);
+	}
+	pb_free(ended);
+	finish();
+}
+
 Test(agent, pairs_and_sleepers, .timeout = 30)
 {
 	begin();

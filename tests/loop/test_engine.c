@@ -140,6 +140,25 @@ Test(engine, workers_are_judged, .timeout = 60)
 	rig_stop_clean(&rig);
 }
 
+/* Without a VM nobody can be made older: the op says so, and its workers do not wait for ever. */
+Test(engine, workers_that_cannot_be_made_older_begin, .timeout = 60)
+{
+	struct rig rig = {0};
+	rig_start(&rig);
+	PB(RunResult) *result = rig_run(&rig,
+		"duration: 300ms\nsteps: [{ops: [{spawn: {runner_cgroup: {}, work: {workers: 1, "
+		"uptime: 1h}}, "
+		"expect_error: failed_precondition}], hold: full}]\nassertions: {not_stuck: {}}\n");
+	cr_assert_eq(result->n_ops, 1);
+	cr_assert(result->ops[0]->expected_error);
+	cr_assert_not_null(strstr(result->ops[0]->error->message, "cannot make workers older"), "%s",
+		result->ops[0]->error->message);
+	cr_assert_eq(result->n_workers, 1);
+	cr_assert_gt(result->workers[0]->units, 0);
+	pb_free(result);
+	rig_stop_clean(&rig);
+}
+
 Test(engine, failed_payload_check_fails_the_verdict, .timeout = 60)
 {
 	struct rig rig = {0};
