@@ -526,6 +526,28 @@ Test(contained, whoever_ignores_signals_and_leaves_the_session, .timeout = 60)
 	rig_stop_clean(&rig);
 }
 
+/* Thirty families that never stop having children, of which none lives long, half of them in sessions of
+ * their own. */
+Test(contained, who_forks_without_end, .timeout = 120)
+{
+	struct rig rig = {0};
+	rig_start(&rig);
+	PB(RunResult) *result =
+		rig_run(&rig, "duration: 30s\n"
+			      "payloads: [{name: many, program: sh, default_args: [-c, 'i=0; while [ $i -lt "
+			      "15 ]; do (while :; do (: & :); "
+			      "done) & setsid sh -c \"while :; do (: & :); done\" & i=$((i + 1)); done; echo "
+			      "ready; wait']}]\n"
+			      "steps:\n"
+			      "- ops: [{add_cgroup: a}, {run_payload: {payload: many, cgroup: a}}]\n"
+			      "  hold: {fixed: 300ms}\n"
+			      "- {ops: [{add_cgroup: after}], hold: {fixed: 0s}}\n");
+	cr_assert_eq(result->verdict->verdict, VERDICT(PASS), "%s", result->verdict->summary);
+	cr_expect(report_of(result, "many")->ended_by_us);
+	pb_free(result);
+	rig_stop_clean(&rig);
+}
+
 Test(contained, a_fork_bomb, .timeout = 120)
 {
 	struct rig rig = {0};
