@@ -108,7 +108,7 @@ static void test_push(void)
 	size_t length;
 	EXPECT(fd_read_file(copy, 1000, &text, &length, NULL) == 0 && !strcmp(text, "#!/bin/sh\necho two\n"));
 	free(text);
-	EXPECT(CLIENT(0, "schedrig", "pull", "/proc/1/comm", "-"));
+	EXPECT(CLIENT(0, "init", "pull", "/proc/1/comm", "-"));
 	EXPECT(CLIENT(64, "/nonexistent", "pull", "/nonexistent", copy));
 	struct stat st;
 	EXPECT(stat(copy, &st) < 0, "half a file is left");
@@ -120,7 +120,7 @@ static void test_real_programs(void)
 	_cleanup_json_ json_t *result = submit(
 		"duration: 40s\n"
 		"payloads:\n"
-		"- {name: stress, program: stress-ng, default_args: [--cpu, '2', --cpu-ops, '20', "
+		"- {name: stress, program: stress-ng, default_args: [--cpu, '2', --cpu-ops, '4', "
 		"--metrics-brief, "
 		"--temp-path, /tmp], checks: [{exit_code_eq: 0}]}\n"
 		"- name: disk\n"
