@@ -23,7 +23,7 @@ struct agent_page {
 	uint64_t op_begin_ns; /* CLOCK_MONOTONIC of the guest when it began */
 	uint32_t workers;     /* alive */
 	uint32_t cgroups;     /* tracked */
-	uint64_t iterations;  /* sum over workers as of the last beat */
+	uint64_t iterations;  /* sum over workers as of the last look at them */
 	uint64_t max_gap_ns;  /* longest time between two beats so far, of the same clock */
 };
 

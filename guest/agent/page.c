@@ -14,6 +14,7 @@
 
 /* Twice as often as promised. */
 #define BEAT_NS (AGENT_PAGE_BEAT_NS / 2)
+#define BEAT_STACK_BYTES (256u * 1024) /* sanitizers need some */
 #define PAGEMAP_PRESENT (UINT64_C(1) << 63)
 #define PAGEMAP_PFN ((UINT64_C(1) << 55) - 1)
 #define POLICY_BIND 2 /* linux/mempolicy.h MPOL_BIND */
@@ -44,7 +45,17 @@ static void pin_to_node(void *page)
 	(void)!syscall(SYS_mbind, page, AGENT_PAGE_BYTES, POLICY_BIND, mask, 1024ul, 0);
 }
 
-static void *beat_thread(void *arg)
+static uint64_t sleep_to_next(uint64_t next_ns)
+{
+	next_ns = MAX_OF(next_ns + BEAT_NS, clock_now_ns());
+	struct timespec until = clock_timespec(next_ns);
+	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
+	return next_ns;
+}
+
+/* Not the beat's business: to look at the scene means to write into memory that a fork has made
+ * copy-on-write, and where memory has run out such a copy takes seconds. */
+static void *sample_thread(void *arg)
 {
 	struct agent *agent = arg;
 	struct agent_page *page = agent->page;
@@ -53,22 +64,52 @@ static void *beat_thread(void *arg)
 	uint64_t next_ns = clock_now_ns();
 	while (!atomic_load(&agent->stopping)) {
 		struct scene_totals totals;
-		/* The beat waits for nobody: numbers of a busy scene come with the next one. */
+		/* Numbers of a busy scene come with the next look. */
 		if (scene_try_sample(agent->scene, &totals)) {
 			__atomic_store_n(&page->workers, totals.workers, __ATOMIC_RELAXED);
 			__atomic_store_n(&page->cgroups, totals.cgroups, __ATOMIC_RELAXED);
 			__atomic_store_n(&page->iterations, totals.iterations, __ATOMIC_RELAXED);
 		}
+		next_ns = sleep_to_next(next_ns);
+	}
+	return NULL;
+}
+
+/* Writes its stack and the page, both shared mappings, and nothing else: it never waits for memory. */
+static void *beat_thread(void *arg)
+{
+	struct agent *agent = arg;
+	struct agent_page *page = agent->page;
+	if (agent->config.realtime)
+		(void)!init_raise_thread();
+	uint64_t next_ns = clock_now_ns();
+	while (!atomic_load(&agent->stopping)) {
 		uint64_t now_ns = clock_now_ns();
 		if (page->beat_ns && now_ns - page->beat_ns > page->max_gap_ns)
 			__atomic_store_n(&page->max_gap_ns, now_ns - page->beat_ns, __ATOMIC_RELAXED);
 		__atomic_store_n(&page->beat_ns, now_ns, __ATOMIC_RELAXED);
 		__atomic_store_n(&page->heartbeat, page->heartbeat + 1, __ATOMIC_RELEASE);
-		next_ns = MAX_OF(next_ns + BEAT_NS, clock_now_ns());
-		struct timespec until = clock_timespec(next_ns);
-		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
+		next_ns = sleep_to_next(next_ns);
 	}
 	return NULL;
+}
+
+/* Private memory is write-protected by every fork; a shared mapping stays as it is. */
+static int start_beat(struct agent *agent)
+{
+	pthread_attr_t attributes;
+	agent->beat_stack = mmap(NULL, BEAT_STACK_BYTES, PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (agent->beat_stack == MAP_FAILED)
+		return errno;
+	int errnum = pthread_attr_init(&attributes);
+	if (errnum)
+		return errnum;
+	errnum = pthread_attr_setstack(&attributes, agent->beat_stack, BEAT_STACK_BYTES);
+	if (errnum == 0)
+		errnum = pthread_create(&agent->beat, &attributes, beat_thread, agent);
+	pthread_attr_destroy(&attributes);
+	return errnum;
 }
 
 int page_start(struct agent *agent, struct err *err)
@@ -88,14 +129,23 @@ int page_start(struct agent *agent, struct err *err)
 			return r;
 	}
 	__atomic_store_n(&agent->page->magic, AGENT_PAGE_MAGIC, __ATOMIC_RELEASE);
-	int errnum = pthread_create(&agent->beat, NULL, beat_thread, agent);
+	int errnum = start_beat(agent);
+	agent->beating = errnum == 0;
+	if (errnum == 0)
+		errnum = pthread_create(&agent->sample, NULL, sample_thread, agent);
+	agent->sampling = errnum == 0;
 	return errnum ? err_set_os(err, ERR_GUEST_OS, errnum, "cannot start the heartbeat") : 0;
 }
 
 void page_stop(struct agent *agent)
 {
 	atomic_store(&agent->stopping, true);
-	pthread_join(agent->beat, NULL);
+	if (agent->beating)
+		pthread_join(agent->beat, NULL);
+	if (agent->sampling)
+		pthread_join(agent->sample, NULL);
+	if (agent->beat_stack && agent->beat_stack != MAP_FAILED)
+		munmap(agent->beat_stack, BEAT_STACK_BYTES);
 	munmap(agent->page, AGENT_PAGE_BYTES);
 	agent->page = NULL;
 }

@@ -51,7 +51,9 @@ struct agent {
 	struct scene *scene;
 	struct agent_page *page; /* written by the beat thread and, op_* and phase, by lanes */
 	uint64_t page_gpa;
-	pthread_t beat, raise;
+	pthread_t beat, sample, raise;
+	void *beat_stack;
+	bool beating, sampling;
 	bool raising;      /* the thread of raise.c runs; loop thread */
 	unsigned link_cpu; /* whose kernel workers it raises; constant while it runs */
 	atomic_bool stopping;
