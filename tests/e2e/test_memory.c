@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Kernel memory from outside agrees with what the guest says of itself: e2e-memory KERNEL boots one VM with
  * two CPUs and runs every test on it. */
+#include "tests/e2e/memory.h"
+
 #include "common/fd.h"
-#include "tests/e2e/harness.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,17 +12,10 @@
 #define N_CPUS 2
 #define TICK_NS 10000000ll /* USER_HZ is 100 */
 
-static struct vm_process vm;
+struct vm_process vm;
 static json_int_t sleeper; /* PID of a process that only sleeps */
 
-static void release(json_t **json)
-{
-	json_decref(*json);
-}
-#define _cleanup_json_ __attribute__((cleanup(release)))
-
-/* schedrig --json ARGS..., or NULL with a failure recorded. */
-static json_t *client(const char *const *args)
+json_t *client(const char *const *args)
 {
 	const char *all[32] = {"--json"};
 	for (unsigned n = 1; *args && n < 31; n++)
@@ -34,10 +28,8 @@ static json_t *client(const char *const *args)
 			run.status, strbuf_str(&run.err), strbuf_str(&run.out));
 	return answer;
 }
-#define CLIENT(...) client((const char *const[]){__VA_ARGS__, NULL})
 
-/* What a shell in the guest prints; empty with a failure recorded. */
-static void guest_says(const char *command, char *text, size_t size)
+void guest_says(const char *command, char *text, size_t size)
 {
 	char file[2048];
 	text[0] = '\0';
@@ -58,19 +50,18 @@ static void guest_says(const char *command, char *text, size_t size)
 		tap_fail(__FILE__, __LINE__, "the guest said nothing to: %s", command);
 }
 
-/* A value of one path; -1 with a failure recorded. */
-static long long value_of(const char *path)
+long long value_of(const char *path)
 {
 	_cleanup_json_ json_t *answer = CLIENT("read", path);
 	json_t *value = answer ? json_at(answer, "values[0].value") : NULL;
 	/* 64-bit numbers may be texts. */
-	if (json_is_string(value))
-		return strtoll(json_string_value(value), NULL, 0);
+	const char *text = json_is_string(value) ? json_string_value(value) : NULL;
+	if (text)
+		return *text == '-' ? strtoll(text, NULL, 0) : (long long)strtoull(text, NULL, 0);
 	return value ? json_integer_value(value) : answer ? 0 : -1;
 }
 
-/* Ends with this status and these words in what it printed. */
-static bool fails(const char *const *args, int status, const char *words)
+bool fails(const char *const *args, int status, const char *words)
 {
 	_cleanup_run_ struct run run;
 	vm_client(&vm, args, 60, &run);
@@ -80,9 +71,8 @@ static bool fails(const char *const *args, int status, const char *words)
 		strbuf_str(&run.err));
 	return false;
 }
-#define FAILS(status, words, ...) fails((const char *const[]){__VA_ARGS__, NULL}, status, words)
 
-static bool prints(const char *const *args, const char *words)
+bool prints(const char *const *args, const char *words)
 {
 	_cleanup_run_ struct run run;
 	vm_client(&vm, args, 60, &run);
@@ -92,7 +82,6 @@ static bool prints(const char *const *args, const char *words)
 		strbuf_str(&run.out), strbuf_str(&run.err));
 	return false;
 }
-#define PRINTS(words, ...) prints((const char *const[]){__VA_ARGS__, NULL}, words)
 
 static void start_sleeper(void)
 {
@@ -279,18 +268,27 @@ static const struct {
 	{"read-modify-write", test_read_modify_write},
 	{"mistakes are typed and point at the place", test_mistakes},
 	{"symbols and types", test_knowledge},
+	{"values of BPF maps are those of bpf(2)", test_maps},
+	{"1000 random paths agree with /proc", test_random_paths},
+	{"bases of a kernel that randomised them", test_bases},
+	{"symbols and types of modules", test_modules},
 };
 
 int main(int argc, char **argv)
 {
-	static const char *const staged[] = {
-		"--stage", "sh=/bin/sh", "--stage", "sleep=/bin/sleep", "--stage", "grep=/bin/grep", NULL};
+	/* Everything here must hold wherever the kernel has its direct map: other programs have it in its
+	 * usual place. */
+	static char maps[300], witness[300];
+	static const char *const options[] = {"--kaslr", "--stage", "sh=/bin/sh", "--stage",
+		"sleep=/bin/sleep", "--stage", "grep=/bin/grep", "--stage", maps, "--stage", witness, NULL};
 	if (argc != 2) {
 		fprintf(stderr, "usage: %s KERNEL\n", argv[0]);
 		return 64;
 	}
 	harness_begin(argc, argv);
-	if (!vm_up(&vm, argv[1], "1n1l1c2t", true, staged)) {
+	snprintf(maps, sizeof(maps), "e2e-maps=%s", program_path("../tests/e2e/e2e-maps"));
+	snprintf(witness, sizeof(witness), "e2e-witness=%s", program_path("../tests/e2e/e2e-witness"));
+	if (!vm_up(&vm, argv[1], "1n1l1c2t", true, options)) {
 		printf("Bail out! the VM did not come up: %s\nnot ok 1 - boot\n", vm.error);
 		harness_end();
 		tap_end();

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What the files of e2e-memory share: the VM and ways to ask about it. One thread. */
+#ifndef TESTS_E2E_MEMORY_H
+#define TESTS_E2E_MEMORY_H
+
+#include "tests/e2e/harness.h"
+
+extern struct vm_process vm;
+
+static inline void json_release(json_t **json)
+{
+	json_decref(*json);
+}
+#define _cleanup_json_ __attribute__((cleanup(json_release)))
+
+/* schedrig --json ARGS..., or NULL with a failure recorded. */
+json_t *client(const char *const *args);
+#define CLIENT(...) client((const char *const[]){__VA_ARGS__, NULL})
+/* What a shell in the guest prints; empty with a failure recorded. */
+void guest_says(const char *command, char *text, size_t size);
+/* A value of one path; -1 with a failure recorded. */
+long long value_of(const char *path);
+/* schedrig ARGS... ends with this status and these words in what it printed as its error. */
+bool fails(const char *const *args, int status, const char *words);
+#define FAILS(status, words, ...) fails((const char *const[]){__VA_ARGS__, NULL}, status, words)
+/* It ends with 0 and prints these words. */
+bool prints(const char *const *args, const char *words);
+#define PRINTS(words, ...) prints((const char *const[]){__VA_ARGS__, NULL}, words)
+
+/* memory_maps.c, memory_random.c */
+void test_maps(void);
+void test_random_paths(void);
+void test_bases(void);
+void test_modules(void);
+
+#endif
