@@ -91,7 +91,7 @@ static int text_find(const struct kmem *kmem, uint64_t syscall_entry, uint64_t a
 static int regions_find(const struct kmem *kmem, uint64_t text_gpa, struct kmem_bases *bases, struct err *err)
 {
 	struct kbtf_place page;
-	uint64_t gpa;
+	uint64_t gpa = 0;
 	gva_t page_offset;
 	int rc = kmem_page_offset(kmem, &page_offset, err);
 
