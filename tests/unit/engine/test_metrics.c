@@ -89,7 +89,9 @@ Test(metrics, depth)
 Test(metrics, limits)
 {
 	size_t size = 40 * (METRICS_MAX + 10);
-	char *text = malloc(size), *at = text + sprintf(text, "{");
+	char *text = malloc(size);
+	cr_assert_not_null(text);
+	char *at = text + sprintf(text, "{");
 	for (unsigned i = 0; i < METRICS_MAX + 5; i++)
 		at += sprintf(at, "%s\"k%u\": %u", i ? "," : "", i, i);
 	strcpy(at, "}");
