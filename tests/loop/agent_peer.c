@@ -4,6 +4,7 @@
 
 #include "common/clock.h"
 #include "common/frame.h"
+#include "common/scope.h"
 #include "guest/cgroup/cgroup.h"
 #include "proto/pb.h"
 #include "proto/wire.h"
@@ -223,6 +224,45 @@ PB(AgentResponse) * peer_receive(struct peer *peer, uint64_t seq)
 PB(AgentResponse) * peer_call(struct peer *peer, PB(AgentRequest) * request)
 {
 	return peer_receive(peer, peer_send(peer, request));
+}
+
+PB(AgentResponse) * peer_sample(struct peer *peer)
+{
+	PB(AgentRequest) request = SCHEDRIG__V1__AGENT_REQUEST__INIT;
+	PB(SampleWorkers) message = SCHEDRIG__V1__SAMPLE_WORKERS__INIT;
+	message.each = true;
+	request.kind_case = SCHEDRIG__V1__AGENT_REQUEST__KIND_SAMPLE_WORKERS;
+	request.sample_workers = &message;
+	PB(AgentResponse) *response = peer_call(peer, &request);
+	cr_assert_eq(response->kind_case, SCHEDRIG__V1__AGENT_RESPONSE__KIND_TOTALS);
+	return response;
+}
+
+/* Rounds of the one who has the fewest, or the most. */
+static uint64_t extreme_rounds(struct peer *peer, size_t workers, bool most)
+{
+	PB(AgentResponse) *response = peer_sample(peer);
+	const PB(WorkerTotals) *totals = response->totals;
+	cr_assert_eq(totals->workers, workers);
+	cr_assert_eq(totals->n_each, workers);
+	uint64_t found = totals->each[0]->iterations;
+	for (size_t i = 1; i < totals->n_each; i++)
+		found = most ? MAX_OF(found, totals->each[i]->iterations)
+			     : MIN_OF(found, totals->each[i]->iterations);
+	pb_free(response);
+	return found;
+}
+
+void peer_await_rounds(struct peer *peer, size_t workers, uint64_t rounds)
+{
+	uint64_t deadline_ns = clock_deadline_ns(200 * NS_PER_S);
+	while (extreme_rounds(peer, workers, false) < rounds)
+		cr_assert(clock_left_ns(deadline_ns), "the workers do not come to run");
+}
+
+void peer_await_more(struct peer *peer, size_t workers, uint64_t more)
+{
+	peer_await_rounds(peer, workers, extreme_rounds(peer, workers, true) + more);
 }
 
 int peer_stop(struct peer *peer)

@@ -37,6 +37,12 @@ uint64_t peer_send(struct peer *peer, PB(AgentRequest) * request);
 PB(AgentResponse) * peer_receive(struct peer *peer, uint64_t seq);
 PB(AgentResponse) * peer_receive_any(struct peer *peer, uint64_t *ret_seq);
 PB(AgentResponse) * peer_call(struct peer *peer, PB(AgentRequest) * request);
+/* WorkerTotals with each worker's; free with pb_free(). */
+PB(AgentResponse) * peer_sample(struct peer *peer);
+/* Until each of so many workers has published so many rounds. */
+void peer_await_rounds(struct peer *peer, size_t workers, uint64_t rounds);
+/* Until each of them has published so many more than now. */
+void peer_await_more(struct peer *peer, size_t workers, uint64_t more);
 /* Closes the link and waits for the agent's end: its exit status. The scratch directory must be empty then.
  */
 int peer_stop(struct peer *peer);

@@ -72,35 +72,6 @@ static void define_good(const char *name, PB(WorkSpec) * *work, size_t n_work)
 	pb_free(response);
 }
 
-static PB(AgentResponse) * sample(void)
-{
-	PB(AgentRequest) request = INIT_OF(AGENT_REQUEST);
-	PB(SampleWorkers) message = INIT_OF(SAMPLE_WORKERS);
-	message.each = true;
-	request.kind_case = SCHEDRIG__V1__AGENT_REQUEST__KIND_SAMPLE_WORKERS;
-	request.sample_workers = &message;
-	PB(AgentResponse) *response = peer_call(&peer, &request);
-	cr_assert_eq(response->kind_case, SCHEDRIG__V1__AGENT_RESPONSE__KIND_TOTALS);
-	return response;
-}
-
-/* Until each worker has published so many rounds. */
-static void await_rounds(size_t workers, uint64_t rounds)
-{
-	uint64_t deadline_ns = clock_deadline_ns(200 * NS_PER_S);
-	for (bool all = false; !all;) {
-		PB(AgentResponse) *response = sample();
-		const PB(WorkerTotals) *totals = response->totals;
-		cr_assert_eq(totals->workers, workers);
-		cr_assert_eq(totals->n_each, workers);
-		all = true;
-		for (size_t i = 0; i < totals->n_each; i++)
-			all &= totals->each[i]->iterations >= rounds;
-		pb_free(response);
-		cr_assert(all || clock_left_ns(deadline_ns), "the workers do not come to run");
-	}
-}
-
 static PB(AgentResponse) * end_scenario(void)
 {
 	PB(AgentRequest) request = INIT_OF(AGENT_REQUEST);
@@ -146,7 +117,7 @@ Test(workers, five_hundred_and_twelve, .timeout = 300)
 		snprintf(name, sizeof(name), "many/g%u", g);
 		define_good(name, work, 2);
 	}
-	await_rounds(MANY_GROUPS * MANY_EACH, 1);
+	peer_await_rounds(&peer, MANY_GROUPS * MANY_EACH, 1);
 	PB(AgentResponse) *ended = end_scenario();
 	cr_assert_eq(ended->teardown->n_workers, MANY_GROUPS * MANY_EACH);
 	for (size_t i = 0; i < ended->teardown->n_workers; i++) {
@@ -177,7 +148,7 @@ Test(workers, thread_groups, .timeout = 120)
 	a.workers = b.workers = &two;
 	a.uid = b.uid = &uid;
 	define_good("a", work, 3);
-	await_rounds(5, 10);
+	peer_await_rounds(&peer, 5, 10);
 	b.uid = &other;
 	PB(AgentResponse) *refused = define("b", work, 3);
 	const PB(Error) *error = refused->ops_done->results[0]->error;
@@ -223,7 +194,7 @@ Test(workers, programs, .timeout = 120)
 	type.custom = &custom;
 	spec.work_type = &type;
 	define_good("a", work, 1);
-	await_rounds(1, 50);
+	peer_await_rounds(&peer, 1, 50);
 	program.payload = (char *)"nobody";
 	PB(AgentResponse) *refused = define("b", work, 1);
 	const PB(Error) *error = refused->ops_done->results[0]->error;
