@@ -23,7 +23,7 @@
 
 /* More than the kernel allows in machines of the size that VMs have; the rest goes in the next round. */
 #define TREE_MAX 65536
-#define PID_BITS 4194304 /* PID_MAX_LIMIT of include/linux/threads.h */
+#define TOLD_MAX 16384
 /* Rounds of stopping before what is there is killed as it is. */
 #define STOP_ROUNDS_MAX 200
 
@@ -148,19 +148,25 @@ static pid_t start_program(const struct keeper_job *job)
 	return pid;
 }
 
-/* Appends the children of a process; all its threads may have some. */
-static unsigned add_children(pid_t pid, pid_t *tree, unsigned count)
+/* Opens /proc/PID/name, of at most 8 characters. No snprintf here: it is not async-signal-safe. */
+static int open_proc(pid_t pid, const char *name, int flags)
 {
-	char path[64] = "/proc/", text[4096];
-	/* No snprintf here: it is not async-signal-safe. */
-	char digits[12];
+	char path[40] = "/proc/", digits[12];
 	unsigned n = 0, at = 6;
 	for (pid_t rest = pid; rest; rest /= 10)
 		digits[n++] = (char)('0' + rest % 10);
 	while (n)
 		path[at++] = digits[--n];
-	memcpy(path + at, "/task", 6);
-	int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	path[at++] = '/';
+	strncpy(path + at, name, sizeof(path) - at - 1);
+	return open(path, O_RDONLY | O_CLOEXEC | flags);
+}
+
+/* Appends the children of a process; all its threads may have some. */
+static unsigned add_children(pid_t pid, pid_t *tree, unsigned count)
+{
+	char text[4096];
+	int dir = open_proc(pid, "task", O_DIRECTORY);
 	if (dir < 0)
 		return count;
 	for (;;) {
@@ -217,38 +223,34 @@ static unsigned list_tree(void)
 	return count;
 }
 
-/* Who is stopped does not fork. One who multiplies faster than he can be killed is brought to a halt first:
- * each round stops all that are there, until nobody new turns up. */
-static void stop_tree(void)
-{
-	static uint8_t stopped[PID_BITS / 8];
-	if (!list_tree())
-		return;
-	memset(stopped, 0, sizeof(stopped));
-	for (unsigned round = 0; round < STOP_ROUNDS_MAX; round++) {
-		bool any = false;
-		unsigned count = list_tree();
-		for (unsigned i = 0; i < count; i++) {
-			uint8_t *byte = &stopped[(unsigned)tree[i] % PID_BITS / 8];
-			uint8_t bit = (uint8_t)(1u << ((unsigned)tree[i] % 8));
-			if (*byte & bit)
-				continue;
-			*byte |= bit;
-			any = true;
-			kill(tree[i], SIGSTOP);
-		}
-		if (!any)
-			return;
-	}
-}
+/* A PID by itself may be somebody else's by the next look: those who fork without end use all of them up in
+ * seconds. */
+struct identity {
+	pid_t pid;
+	uint64_t start; /* field 22 of /proc/PID/stat */
+};
 
-static void kill_tree(void)
+/* Whether the process could still fork, and who it is. */
+static bool can_fork(pid_t pid, struct identity *ret)
 {
-	unsigned count = list_tree();
-	/* Their PIDs cannot be others' by now unless a middle one reaped its child just then; parents first,
-	 * so that nobody is left to reap. */
-	for (unsigned i = 0; i < count; i++)
-		kill(tree[i], SIGKILL);
+	char text[1024];
+	int fd = open_proc(pid, "stat", 0);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (fd >= 0)
+		close(fd);
+	if (n <= 0)
+		return false;
+	text[n] = '\0';
+	const char *at = strrchr(text, ')'); /* its name may hold anything */
+	if (!at || at[1] != ' ')
+		return false;
+	char state = at[2];
+	for (unsigned field = 2; at && field < 22; field++)
+		at = strchr(at + 1, ' ');
+	*ret = (struct identity){.pid = pid};
+	for (at = at ? at + 1 : ""; *at >= '0' && *at <= '9'; at++)
+		ret->start = ret->start * 10 + (uint64_t)(*at - '0');
+	return state != 'T' && state != 't' && state != 'Z' && state != 'X';
 }
 
 /* Reaps what has ended; false when there is no child any more. */
@@ -264,12 +266,43 @@ static bool reap(const struct keeper_job *job, pid_t program)
 	}
 }
 
+/* Who is stopped does not fork. One who multiplies faster than he can be killed is brought to a halt first:
+ * each round stops all that are there, until nobody new turns up. What has ended meanwhile is reaped between
+ * the rounds, so that it is not looked at again and again. */
+static void stop_tree(const struct keeper_job *job, pid_t program)
+{
+	static struct identity told[TOLD_MAX]; /* by PID; who shares a place is told once more */
+	memset(told, 0, sizeof(told));
+	bool any = true;
+	for (unsigned round = 0; any && round < STOP_ROUNDS_MAX && reap(job, program); round++) {
+		unsigned count = list_tree();
+		any = false;
+		for (unsigned i = 0; i < count; i++) {
+			struct identity who, *known = &told[(unsigned)tree[i] % TOLD_MAX];
+			if (!can_fork(tree[i], &who) || (known->pid == who.pid && known->start == who.start))
+				continue;
+			*known = who;
+			any = true;
+			kill(tree[i], SIGSTOP);
+		}
+	}
+}
+
+static void kill_tree(void)
+{
+	unsigned count = list_tree();
+	/* Their PIDs cannot be others' by now unless a middle one reaped its child just then; parents first,
+	 * so that nobody is left to reap. */
+	for (unsigned i = 0; i < count; i++)
+		kill(tree[i], SIGKILL);
+}
+
 /* Each death may hand orphans to this process, so it goes on until nobody is left. */
 static void end_tree(const struct keeper_job *job, pid_t program, const sigset_t *wanted)
 {
 	int signum;
 	do {
-		stop_tree();
+		stop_tree(job, program);
 		kill_tree();
 	} while (reap(job, program) && sigwait(wanted, &signum) == 0);
 	_exit(0);
