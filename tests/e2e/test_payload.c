@@ -365,7 +365,7 @@ static const struct {
 	{"knobs of definitions, and changes of them", test_knobs},
 	{"moves keep to the sets in force", test_moves},
 	{"a gigabyte of output", test_a_gigabyte, .slow = true},
-	{"fork bombs", test_fork_bombs},
+	{"fork bombs", test_fork_bombs, .slow = true},
 };
 
 int main(int argc, char **argv)
