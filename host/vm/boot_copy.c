@@ -97,8 +97,9 @@ void boot_copy_start(struct boot_copy_job *job, const struct boot_copy *copies, 
 	for (unsigned i = 0; i < n; i++)
 		bytes += copies[i].length;
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	/* As many as there are CPUs: the caller sleeps a third of the time until it comes to help, in KVM. */
 	unsigned wanted =
-		bytes <= ALONE_BYTES || cpus < 2 ? 0 : (unsigned)MIN_OF(cpus - 1, BOOT_COPY_HELPERS_MAX);
+		bytes <= ALONE_BYTES || cpus < 2 ? 0 : (unsigned)MIN_OF(cpus, BOOT_COPY_HELPERS_MAX);
 	/* Signals stay with the threads that expect them. */
 	sigset_t all, before;
 	sigfillset(&all);
