@@ -357,15 +357,16 @@ static void test_moves(void)
 static const struct {
 	const char *name;
 	test_fn fn;
-	bool slow; /* minutes where KVM is emulated: only by name */
+	const char *by_name; /* run only when it is named, and why; NULL: always */
 } tests[] = {
 	{"push, staged, pull", test_push},
 	{"a payload is in its cgroup before its exec", test_placed_before_exec},
 	{"stress-ng and fio", test_real_programs},
 	{"knobs of definitions, and changes of them", test_knobs},
 	{"moves keep to the sets in force", test_moves},
-	{"a gigabyte of output", test_a_gigabyte, .slow = true},
-	{"fork bombs", test_fork_bombs, .slow = true},
+	{"a gigabyte of output", test_a_gigabyte, "takes minutes where KVM is emulated: give its name"},
+	{"fork bombs", test_fork_bombs,
+		"not over within two minutes on 6.18, a defect; 7.3 has a run for it: give its name"},
 };
 
 int main(int argc, char **argv)
@@ -383,10 +384,10 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		if (argc > 2 ? strstr(tests[i].name, argv[2]) != NULL : !tests[i].slow)
+		if (argc > 2 ? strstr(tests[i].name, argv[2]) != NULL : !tests[i].by_name)
 			tap_run(tests[i].name, tests[i].fn);
 		else if (argc < 3)
-			tap_skip(tests[i].name, "takes minutes where KVM is emulated: give its name");
+			tap_skip(tests[i].name, tests[i].by_name);
 	int status = vm_down(&vm);
 	if (status != 0)
 		printf("not ok 1000 - shut down in order: exit status %d\n", status);
