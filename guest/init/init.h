@@ -44,7 +44,7 @@ void init_die(const struct err *err) __attribute__((noreturn));
 
 /* --- kernel log --- */
 
-/* "panic", "oops", "soft_lockup", "hung_task", "rcu_stall", "oom_kill", "sched_ext", "warning" or "". */
+/* A name of proto/klog_list.h, or "". */
 const char *klog_class(const char *text, unsigned level);
 struct klog_line {
 	unsigned level;   /* 0..7 */

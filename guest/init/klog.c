@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Records of /dev/kmsg and what kind of trouble they tell of (see init.h). No state, any thread. */
 #include "guest/init/init.h"
+#include "proto/klog_list.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,29 +10,36 @@
 /* First match counts: the more telling ones come first. Texts: kernel/panic.c, arch/x86/kernel/dumpstack.c,
  * kernel/watchdog.c, kernel/hung_task.c, kernel/rcu/tree_stall.h, mm/oom_kill.c, kernel/sched/ext.c. */
 static const struct {
-	const char *text, *class;
+	const char *text;
+	enum klog_class class;
 	bool at_start;
 } patterns[] = {
-	{"Kernel panic - not syncing", "panic", true},
-	{"watchdog: BUG: soft lockup", "soft_lockup", true},
-	{"BUG: soft lockup", "soft_lockup", false},
-	{"detected hard LOCKUP", "soft_lockup", false},
-	{"blocked for more than", "hung_task", false},
-	{"detected stalls on CPUs", "rcu_stall", false},
-	{"self-detected stall on CPU", "rcu_stall", false},
-	{"expedited stalls on CPUs", "rcu_stall", false},
-	{"rcu_preempt kthread starved", "rcu_stall", false},
-	{"Out of memory: Killed process", "oom_kill", false},
-	{"Memory cgroup out of memory: Killed process", "oom_kill", false},
-	{"oom-kill:", "oom_kill", true},
-	{"Oops: ", "oops", true},
-	{"BUG: workqueue lockup", "warning", true},
-	{"BUG: ", "oops", true},
-	{"general protection fault", "oops", true},
-	{"kernel BUG at", "oops", true},
-	{"Internal error: ", "oops", true},
-	{"sched_ext: ", "sched_ext", true},
-	{"WARNING: ", "warning", true},
+	{"Kernel panic - not syncing", KLOG_PANIC, true},
+	{"watchdog: BUG: soft lockup", KLOG_SOFT_LOCKUP, true},
+	{"BUG: soft lockup", KLOG_SOFT_LOCKUP, false},
+	{"detected hard LOCKUP", KLOG_SOFT_LOCKUP, false},
+	{"blocked for more than", KLOG_HUNG_TASK, false},
+	{"detected stalls on CPUs", KLOG_RCU_STALL, false},
+	{"self-detected stall on CPU", KLOG_RCU_STALL, false},
+	{"expedited stalls on CPUs", KLOG_RCU_STALL, false},
+	{"rcu_preempt kthread starved", KLOG_RCU_STALL, false},
+	{"Out of memory: Killed process", KLOG_OOM_KILL, false},
+	{"Memory cgroup out of memory: Killed process", KLOG_OOM_KILL, false},
+	{"oom-kill:", KLOG_OOM_KILL, true},
+	{"Oops: ", KLOG_OOPS, true},
+	{"BUG: workqueue lockup", KLOG_WARNING, true},
+	{"BUG: ", KLOG_OOPS, true},
+	{"general protection fault", KLOG_OOPS, true},
+	{"kernel BUG at", KLOG_OOPS, true},
+	{"Internal error: ", KLOG_OOPS, true},
+	{"sched_ext: ", KLOG_SCHED_EXT, true},
+	{"WARNING: ", KLOG_WARNING, true},
+};
+
+static const char *const names[] = {[KLOG_NONE] = "",
+#define X(upper, snake, what) [KLOG_##upper] = #snake,
+	KLOG_CLASS_LIST(X)
+#undef X
 };
 
 const char *klog_class(const char *text, unsigned level)
@@ -39,9 +47,9 @@ const char *klog_class(const char *text, unsigned level)
 	for (unsigned i = 0; i < ARRAY_SIZE(patterns); i++) {
 		const char *at = strstr(text, patterns[i].text);
 		if (at && (at == text || !patterns[i].at_start))
-			return patterns[i].class;
+			return names[patterns[i].class];
 	}
-	return "";
+	return names[KLOG_NONE];
 }
 
 /* "6,339,5140900,-;text\n" and perhaps lines beginning with a space (Documentation/ABI/testing/dev-kmsg). */

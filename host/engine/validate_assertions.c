@@ -3,6 +3,7 @@
 #include "host/engine/assertions.h"
 #include "host/engine/pool.h"
 #include "host/engine/validate.h"
+#include "proto/klog_list.h"
 #include "proto/wire.h"
 
 #include <math.h>
@@ -69,21 +70,20 @@ static void check_delta(struct check *check, const Schedrig__V1__Delta *delta)
 
 static void check_kernel_log(struct check *check, const Schedrig__V1__ExpectKernelLog *expect)
 {
-	static const char *const classes[] = {
-		"panic", "oops", "soft_lockup", "hung_task", "rcu_stall", "oom_kill", "sched_ext", "warning"};
 	bool known = !*expect->class_;
 	if (!*expect->contains && !*expect->class_)
 		check_bad(check, ERR_INVALID_ARGUMENT, NULL, "which lines? give `contains`, `class` or both");
 	if (strlen(expect->contains) > TEXT_MAX)
 		check_bad(check, ERR_LIMIT_EXCEEDED, "contains", "at most %d bytes", TEXT_MAX);
-	for (size_t i = 0; i < ARRAY_SIZE(classes); i++)
-		known |= strcmp(expect->class_, classes[i]) == 0;
+#define X(upper, snake, what) known |= strcmp(expect->class_, #snake) == 0;
+	KLOG_CLASS_LIST(X)
+#undef X
+#define X(upper, snake, what) ", " #snake
+	/* The list begins with a comma. */
 	if (!known)
-		check_bad(check, ERR_NOT_FOUND, "class",
-			"there is no class '%.40s': panic, oops, soft_lockup, hung_task, rcu_stall, "
-			"oom_kill, sched_ext, "
-			"warning",
-			expect->class_);
+		check_bad(check, ERR_NOT_FOUND, "class", "there is no class '%.40s': there are %s",
+			expect->class_, &(KLOG_CLASS_LIST(X))[2]);
+#undef X
 }
 
 static void check_expected_value(struct check *check, const Schedrig__V1__ExpectValue *expect)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Records of the kernel log, and what trouble they tell of. */
 #include "guest/init/init.h"
+#include "proto/klog_list.h"
 
 #include <criterion/criterion.h>
 #include <string.h>
@@ -26,6 +27,16 @@ Test(klog, classes)
 	};
 	for (unsigned i = 0; i < ARRAY_SIZE(table); i++)
 		cr_expect_str_eq(klog_class(table[i].text, 4), table[i].class, "%s", table[i].text);
+		/* Every class of the list has a line above that is of it. */
+#define X(upper, snake, what)                                                                                \
+	{                                                                                                    \
+		bool seen = false;                                                                           \
+		for (unsigned i = 0; i < ARRAY_SIZE(table); i++)                                             \
+			seen |= strcmp(klog_class(table[i].text, 4), #snake) == 0;                           \
+		cr_expect(seen, "no line of class %s", #snake);                                              \
+	}
+	KLOG_CLASS_LIST(X)
+#undef X
 }
 
 Test(klog, records)
