@@ -107,14 +107,15 @@ static void end_scope(struct lane *lane, struct job *job, struct arena *arena, P
 struct samples {
 	struct arena *arena;
 	PB(WorkerTotals) * wire;
+	bool lost;
 };
 
 static void add_sample(void *arg, const struct work *work, const char *cgroup)
 {
 	struct samples *samples = arg;
 	PB(WorkerSample) *one = ops_worker_sample(samples->arena, work, cgroup);
-	if (one)
-		(void)ops_append(samples->arena, &samples->wire->each, &samples->wire->n_each, one);
+	samples->lost |=
+		!one || !ops_append(samples->arena, &samples->wire->each, &samples->wire->n_each, one);
 }
 
 static void sample(struct lane *lane, struct job *job, struct arena *arena, PB(AgentResponse) * response)
@@ -126,9 +127,16 @@ static void sample(struct lane *lane, struct job *job, struct arena *arena, PB(A
 	wire.workers = totals.workers;
 	wire.cgroups = totals.cgroups;
 	wire.now_ns = totals.now_ns;
-	struct samples samples = {arena, &wire};
+	struct samples samples = {.arena = arena, .wire = &wire};
 	if (job->request->sample_workers->each)
 		scene_sample_each(lane->agent->scene, add_sample, &samples);
+	if (samples.lost) {
+		struct err err = ERR_INIT;
+		err_set_os(&err, ERR_GUEST_OS, ENOMEM, "not all of the %u workers could be told about",
+			totals.workers);
+		serve_refuse(lane, job, response, &err);
+		return;
+	}
 	response->kind_case = SCHEDRIG__V1__AGENT_RESPONSE__KIND_TOTALS;
 	response->totals = &wire;
 	reply(lane, job, response);

@@ -219,7 +219,10 @@ PB(WorkerSample) * ops_worker_sample(struct arena *arena, const struct work *wor
 	to->migrations = sample.migrations;
 	to->cpu = sample.cpu;
 	to->phase = sample.phase;
-	return to;
+	to->work_type = (char *)work_type_name(work->type);
+	to->comm = arena_strdup(arena, work->comm);
+	to->pid = work_child((struct work *)work)->pid;
+	return to->comm ? to : NULL;
 }
 
 static void add_trespass(struct arena *arena, PB(WorkerReport) * wire, const struct work_trespass *trespass)

@@ -44,6 +44,7 @@ enum cli_exit {
 	X("push", push, "[--name NAME] FILE...", "ship programs into the VM, or replace them there")         \
 	X("pull", pull, "PATH [FILE]", "copy a file out of the VM")                                          \
 	X("staged", staged, "", "names of what has been shipped")                                            \
+	X("workers", workers, "", "what the workers have done so far")                                       \
 	X("knobs", knobs, "CGROUP KNOB=VALUE...", "change limits of a cgroup")                               \
 	X("events", events, "[--from N]", "print events as they come")                                       \
 	X("cancel", cancel, "", "end the running scenario")                                                  \

@@ -190,7 +190,8 @@ int schedrig_apply(struct schedrig *schedrig, const Schedrig__V1__ApplyRequest *
 	X(read_prepared, READ_PREPARED, ReadPreparedRequest, PACKED, ReadPreparedResponse)                   \
 	X(set_cgroup_knobs, SET_CGROUP_KNOBS, SetCgroupKnobsRequest, KNOBS, SetCgroupKnobsResponse)          \
 	X(pull, PULL, PullRequest, PULLED, PullResponse)                                                     \
-	X(list_staged, LIST_STAGED, ListStagedRequest, STAGED, ListStagedResponse)
+	X(list_staged, LIST_STAGED, ListStagedRequest, STAGED, ListStagedResponse)                           \
+	X(workers, WORKERS, WorkersRequest, WORKERS, WorkerTotals)
 #define X(name, upper, type, answer, answer_type)                                                            \
 	int schedrig_##name(struct schedrig *schedrig, const Schedrig__V1__##type *ask,                      \
 		Schedrig__V1__##answer_type **ret, struct err *err)                                          \

@@ -132,6 +132,9 @@ int schedrig_pull(struct schedrig *schedrig, const Schedrig__V1__PullRequest *pu
 	Schedrig__V1__PullResponse **ret, struct err *err) must_check;
 int schedrig_list_staged(struct schedrig *schedrig, const Schedrig__V1__ListStagedRequest *list,
 	Schedrig__V1__ListStagedResponse **ret, struct err *err) must_check;
+/* Counters of every worker that is alive, without disturbing any. */
+int schedrig_workers(struct schedrig *schedrig, const Schedrig__V1__WorkersRequest *workers,
+	Schedrig__V1__WorkerTotals **ret, struct err *err) must_check;
 /* Ends the running scenario, whoever submitted it. */
 int schedrig_cancel(struct schedrig *schedrig, struct err *err) must_check;
 /* Ends the VM and the controller, and waits until it is gone (at most timeout_ms, -1: as long as it takes).

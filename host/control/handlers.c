@@ -216,7 +216,8 @@ void request_run_push(struct request *request)
 	X(types, types, TYPES, TypesResponse)                                                                \
 	X(set_cgroup_knobs, knobs, KNOBS, SetCgroupKnobsResponse)                                            \
 	X(pull, pulled, PULLED, PullResponse)                                                                \
-	X(list_staged, staged, STAGED, ListStagedResponse)
+	X(list_staged, staged, STAGED, ListStagedResponse)                                                   \
+	X(workers, workers, WORKERS, WorkerTotals)
 /* that may work within a freeze of their client's; */
 #define HELD_LIST(X)                                                                                         \
 	X(read, values, VALUES, ReadResponse)                                                                \

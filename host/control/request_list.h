@@ -29,6 +29,7 @@
 	X(PUSH, push, WORKER, READY)                                                                         \
 	X(PULL, pull, WORKER, READY)                                                                         \
 	X(LIST_STAGED, list_staged, WORKER, ANYTIME)                                                         \
-	X(BASES, bases, WORKER, READY)
+	X(BASES, bases, WORKER, READY)                                                                       \
+	X(WORKERS, workers, WORKER, READY)
 
 #endif

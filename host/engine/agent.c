@@ -81,18 +81,41 @@ int agent_set_phase(struct engine *engine, uint32_t phase, struct err *err)
 	return r;
 }
 
-Schedrig__V1__WorkerTotals agent_totals(struct engine *engine)
+static int sample_workers(struct engine *engine, bool each, Schedrig__V1__WorkerTotals **ret, struct err *err)
 {
-	Schedrig__V1__WorkerTotals totals = SCHEDRIG__V1__WORKER_TOTALS__INIT;
 	Schedrig__V1__AgentRequest request = SCHEDRIG__V1__AGENT_REQUEST__INIT;
 	Schedrig__V1__SampleWorkers sample = SCHEDRIG__V1__SAMPLE_WORKERS__INIT;
+	_cleanup_(pb_free_p) Schedrig__V1__AgentResponse *response = NULL;
+	sample.each = each;
 	request.kind_case = SCHEDRIG__V1__AGENT_REQUEST__KIND_SAMPLE_WORKERS;
 	request.sample_workers = &sample;
-	Schedrig__V1__AgentResponse *response = NULL;
+	int r = agent_call(engine, &request, QUICK_NS, &response, err);
+	if (r < 0)
+		return r;
+	if (response->kind_case != SCHEDRIG__V1__AGENT_RESPONSE__KIND_TOTALS)
+		return err_set(err, ERR_INTERNAL, "the agent's answer does not fit the request");
+	*ret = response->totals; /* handed over */
+	response->kind_case = SCHEDRIG__V1__AGENT_RESPONSE__KIND__NOT_SET;
+	return 0;
+}
+
+Schedrig__V1__WorkerTotals agent_totals(struct engine *engine)
+{
+	Schedrig__V1__WorkerTotals totals = SCHEDRIG__V1__WORKER_TOTALS__INIT, *found = NULL;
 	struct err err = ERR_INIT;
-	if (agent_call(engine, &request, QUICK_NS, &response, &err) == 0 &&
-		response->kind_case == SCHEDRIG__V1__AGENT_RESPONSE__KIND_TOTALS)
-		totals = *response->totals; /* plain numbers */
-	pb_free(response);
+	if (sample_workers(engine, false, &found, &err) == 0) {
+		totals.iterations = found->iterations;
+		totals.workers = found->workers;
+		totals.cgroups = found->cgroups;
+		totals.now_ns = found->now_ns;
+	}
+	pb_free(found);
 	return totals;
+}
+
+int engine_workers(struct engine *engine, const Schedrig__V1__WorkersRequest *request,
+	Schedrig__V1__WorkerTotals **ret, struct err *err)
+{
+	(void)request;
+	return sample_workers(engine, true, ret, err);
 }

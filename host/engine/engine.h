@@ -126,6 +126,10 @@ int engine_list_staged(struct engine *engine, const Schedrig__V1__ListStagedRequ
 	Schedrig__V1__ListStagedResponse **ret, struct err *err) must_check;
 int engine_set_cgroup_knobs(struct engine *engine, const Schedrig__V1__SetCgroupKnobsRequest *request,
 	Schedrig__V1__SetCgroupKnobsResponse **ret, struct err *err) must_check;
+/* Counters of every worker that is alive, of the running scenario and of ad-hoc ops; blocks for as long as
+ * the agent takes to answer, but not for what it is doing. */
+int engine_workers(struct engine *engine, const Schedrig__V1__WorkersRequest *request,
+	Schedrig__V1__WorkerTotals **ret, struct err *err) must_check;
 /* (any thread) Names that payloads may use now, pushed ones included: NULL-terminated, in one block of heap
  * memory. NULL: not checked (engine_config.staged was NULL), or out of memory. */
 char **engine_staged(struct engine *engine);

@@ -309,6 +309,23 @@ unsigned fake_engine_runs(struct engine *engine)
 FAKE_QUERY_LIST(X)
 #undef X
 
+/* Two of them, in a cgroup of a long name. */
+int engine_workers(struct engine *engine, const Schedrig__V1__WorkersRequest *request,
+	Schedrig__V1__WorkerTotals **ret, struct err *err)
+{
+	Schedrig__V1__WorkerTotals *totals = *ret = malloc(sizeof(*totals));
+	schedrig__v1__worker_totals__init(totals);
+	totals->workers = 2;
+	totals->each = calloc(2, sizeof(*totals->each));
+	for (; totals->n_each < 2; totals->n_each++) {
+		Schedrig__V1__WorkerSample *one = totals->each[totals->n_each] = malloc(sizeof(*one));
+		schedrig__v1__worker_sample__init(one);
+		one->tid = 100 + (int32_t)totals->n_each;
+		one->cgroup = copy("web/of/some/depth");
+	}
+	return 0;
+}
+
 struct engine_prepared {
 	uint64_t first, n; /* handles */
 };

@@ -272,3 +272,95 @@ Test(engine, adhoc_ops_live_until_their_end, .timeout = 60)
 	pb_free(s);
 	rig_stop_clean(&rig);
 }
+
+/* Samples until every worker has done more than `least` iterations, bounded; the last one. */
+static PB(WorkerTotals) * await_iterations(struct rig *rig, size_t workers, uint64_t least)
+{
+	uint64_t deadline_ns = clock_deadline_ns(50 * NS_PER_S);
+	for (;;) {
+		PB(WorkersRequest) ask = SCHEDRIG__V1__WORKERS_REQUEST__INIT;
+		PB(WorkerTotals) *totals = NULL;
+		struct err err = ERR_INIT;
+		cr_assert_eq(engine_workers(rig->engine, &ask, &totals, &err), 0, "%s", err.message);
+		cr_assert_eq(totals->workers, workers);
+		cr_assert_eq(totals->n_each, workers);
+		bool all = true;
+		for (size_t i = 0; i < workers; i++)
+			all &= totals->each[i]->iterations > least;
+		if (all)
+			return totals;
+		cr_assert(clock_left_ns(deadline_ns), "the workers do not come to run");
+		pb_free(totals);
+		sched_yield();
+	}
+}
+
+struct waiter {
+	struct rig *rig;
+	PB(ApplyRequest) request;
+	int r;
+};
+static void *wait_for_nap(void *arg)
+{
+	struct waiter *w = arg;
+	struct err err = ERR_INIT;
+	PB(ApplyResponse) *response = NULL;
+	w->r = engine_apply(w->rig->engine, &w->request, &response, &err);
+	pb_free(response);
+	return NULL;
+}
+
+/* Counters are there at any time: while the agent waits for a payload, too. */
+Test(engine, workers_are_told_about_while_ops_wait, .timeout = 120)
+{
+	struct rig rig = {0};
+	rig_start(&rig);
+	PB(Scenario) *s = rig_scenario(
+		"payloads: [{name: nap, program: sleep, default_args: ['600']}]\n"
+		"steps: [{ops: [{add_cgroup: mine}, {spawn: {cgroup: mine, work: {workers: 2, comm: "
+		"busy}}},\n"
+		"  {spawn: {runner_cgroup: {}, work: {work_type: {bursty: {burst: 1ms, sleep: 1ms}}}}}, "
+		"{run_payload: {payload: nap}}]},\n"
+		"  {ops: [{wait_payload: {name: nap}, timeout: 600s}]}, {ops: [{kill_payload: {name: "
+		"nap}}]}]\n");
+	struct waiter waiter = {.rig = &rig, .request = SCHEDRIG__V1__APPLY_REQUEST__INIT};
+	PB(ApplyRequest) request = SCHEDRIG__V1__APPLY_REQUEST__INIT;
+	PB(ApplyResponse) *response = NULL;
+	struct err err = ERR_INIT;
+	pthread_t thread;
+	request.n_ops = s->steps[0]->n_ops;
+	request.ops = s->steps[0]->ops;
+	request.n_payloads = waiter.request.n_payloads = 1;
+	request.payloads = waiter.request.payloads = s->payloads;
+	cr_assert_eq(
+		engine_apply(rig.engine, &request, &response, &err), 0, "%s: %s", err.place, err.message);
+	int32_t spawned = response->results[1]->pids[0], nap = response->results[3]->pids[0];
+	pb_free(response);
+	waiter.request.n_ops = s->steps[1]->n_ops;
+	waiter.request.ops = s->steps[1]->ops;
+	cr_assert_eq(pthread_create(&thread, NULL, wait_for_nap, &waiter), 0);
+
+	PB(WorkerTotals) *first = await_iterations(&rig, 3, 0);
+	cr_assert_eq(first->each[0]->tid, spawned, "in order of starting");
+	cr_assert_eq(first->each[0]->pid, spawned);
+	cr_assert_str_eq(first->each[0]->cgroup, "mine");
+	cr_assert_str_eq(first->each[0]->comm, "busy");
+	cr_assert_str_eq(first->each[0]->work_type, "spin_wait");
+	cr_assert_str_eq(first->each[2]->cgroup, "");
+	cr_assert_str_eq(first->each[2]->work_type, "bursty");
+	PB(WorkerTotals) *second = await_iterations(&rig, 3, first->each[0]->iterations);
+	cr_assert_gt(second->now_ns, first->now_ns);
+	cr_assert_gt(second->each[0]->units, first->each[0]->units);
+	cr_assert_geq(second->each[0]->cpu_ns, first->each[0]->cpu_ns);
+	pb_free(first);
+	pb_free(second);
+
+	cr_assert_eq(kill(nap, SIGKILL), 0);
+	pthread_join(thread, NULL);
+	cr_assert_eq(waiter.r, 0);
+	cr_assert_eq(engine_end_adhoc(rig.engine, &err), 0, "%s", err.message);
+	PB(WorkerTotals) *last = await_iterations(&rig, 0, 0);
+	pb_free(last);
+	pb_free(s);
+	rig_stop_clean(&rig);
+}

@@ -715,3 +715,27 @@ Test(requests, what_is_prepared_is_its_connections)
 	schedrig_close(two);
 	fixture_end(&f);
 }
+
+Test(requests, workers_are_asked_for_while_a_scenario_runs)
+{
+	fixture_start(&f, 0, true);
+	struct schedrig *client = client_open(), *other = client_open();
+	struct asked a = {0};
+	struct err err = ERR_INIT;
+	ask_submit(client, "block", false, false, 0, &a);
+	cr_assert(fake_engine_wait_busy(f.engine));
+	Schedrig__V1__WorkersRequest ask = SCHEDRIG__V1__WORKERS_REQUEST__INIT;
+	Schedrig__V1__WorkerTotals *totals = NULL;
+	cr_assert_eq(schedrig_workers(other, &ask, &totals, &err), 0, "%s", err.message);
+	cr_assert_eq(totals->workers, 2);
+	cr_assert_eq(totals->n_each, 2);
+	cr_assert_eq(totals->each[1]->tid, 101);
+	cr_assert_str_eq(totals->each[1]->cgroup, "web/of/some/depth");
+	schedrig_free_message(totals);
+	fake_engine_release(f.engine);
+	finish(client, &a);
+	asked_end(&a);
+	schedrig_close(other);
+	schedrig_close(client);
+	fixture_end(&f);
+}

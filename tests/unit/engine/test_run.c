@@ -135,6 +135,42 @@ Test(run, holds_are_cut_by_the_budget)
 	rig_stop(&rig);
 }
 
+static bool misunderstands(
+	struct fake_agent *agent, uint64_t seq, const Schedrig__V1__AgentRequest *request, void *arg)
+{
+	if (request->kind_case != SCHEDRIG__V1__AGENT_REQUEST__KIND_SAMPLE_WORKERS)
+		return false;
+	Schedrig__V1__AgentResponse response = SCHEDRIG__V1__AGENT_RESPONSE__INIT;
+	Schedrig__V1__Empty ok = SCHEDRIG__V1__EMPTY__INIT;
+	response.kind_case = SCHEDRIG__V1__AGENT_RESPONSE__KIND_OK;
+	response.ok = &ok;
+	fake_agent_answer(agent, seq, &response);
+	return true;
+}
+
+Test(run, workers_are_told_about)
+{
+	Schedrig__V1__WorkersRequest ask = SCHEDRIG__V1__WORKERS_REQUEST__INIT;
+	Schedrig__V1__WorkerTotals *totals = NULL;
+	struct err err = ERR_INIT;
+	struct rig rig = {0};
+	rig_start(&rig);
+	cr_assert_eq(engine_workers(rig.engine, &ask, &totals, &err), 0, "%s", err.message);
+	cr_assert_eq(totals->workers, 4);
+	cr_assert_eq(totals->iterations, 1000);
+	pb_free(totals);
+	rig_stop(&rig);
+	rig = (struct rig){.agent = {.request = misunderstands}};
+	rig_start(&rig);
+	cr_assert_lt(engine_workers(rig.engine, &ask, &totals, &err), 0);
+	cr_assert_eq(err.code, ERR_INTERNAL, "%s", err.message);
+	/* A run that cannot count its workers goes on all the same. */
+	Schedrig__V1__RunResult *result = run(&rig, "duration: 20ms\nsteps: [{}]\n");
+	cr_assert_eq(result->verdict->verdict, VERDICT(PASS), "%s", result->verdict->summary);
+	pb_free(result);
+	rig_stop(&rig);
+}
+
 static bool second_op_fails(
 	struct fake_agent *agent, uint64_t seq, const Schedrig__V1__AgentRequest *request, void *arg)
 {
