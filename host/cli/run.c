@@ -24,7 +24,8 @@
 	X(258, "pin", "LIST", "Host CPUs for the vCPU threads, as in 1 or 0-3")                              \
 	X(259, "console", "FILE", "File that gets the serial console")                                       \
 	X(260, "timeout", "DURATION", "Stop the VM after this time")                                         \
-	X(261, "agent", "PATH", "Agent to put into the VM")
+	X(261, "agent", "PATH", "Agent to put into the VM")                                                  \
+	X(262, "disk", "FILE[,ro|,scratch]|temp:SIZE", "Give the VM a disk; may be repeated")
 
 enum { KEY_STAGE = 300, KEY_NET, KEY_KASLR };
 

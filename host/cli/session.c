@@ -6,6 +6,20 @@
 
 #define SHUTDOWN_WAIT_MS 60000
 
+static void print_disk(const Schedrig__V1__Disk *disk)
+{
+	printf("disk       %s: %s, %llu KiB%s%s; %llu reads, %llu writes, %llu flushes", disk->name,
+		disk->path[0] ? disk->path : "temporary", (unsigned long long)(disk->size_bytes >> 10),
+		disk->read_only ? ", read-only" : "", disk->scratch ? ", scratch" : "",
+		(unsigned long long)disk->reads, (unsigned long long)disk->writes,
+		(unsigned long long)disk->flushes);
+	if (disk->errors)
+		printf(", %llu errors", (unsigned long long)disk->errors);
+	if (disk->last_error[0])
+		printf(" (%s)", disk->last_error);
+	printf("\n");
+}
+
 static void print_info(const Schedrig__V1__Info *info)
 {
 	char text[64];
@@ -27,6 +41,8 @@ static void print_info(const Schedrig__V1__Info *info)
 		printf("results    %s\n", info->run_dir);
 	for (size_t i = 0; i < info->n_staged; i++)
 		printf("staged     %s\n", info->staged[i]);
+	for (size_t i = 0; i < info->n_disks; i++)
+		print_disk(info->disks[i]);
 	for (size_t i = 0; i < info->n_notes; i++)
 		printf("note       %s\n", info->notes[i]);
 }

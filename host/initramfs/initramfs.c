@@ -34,17 +34,29 @@
 /* What a dead controller left half-written. */
 #define TEMPORARY_MAX_AGE_S 600
 
-/* clang-format off */
-#define DEFAULT_MODULES                                                                                      \
-	{"virtio_mmio", "CONFIG_VIRTIO_MMIO", "virtio-mmio", false},                                         \
-	{"vmw_vsock_virtio_transport", "CONFIG_VIRTIO_VSOCKETS", "virtio-vsock", false},                     \
-	{"virtio_rng", "CONFIG_HW_RANDOM_VIRTIO", "virtio-rng", true},                                       \
-	{"virtio_blk", "CONFIG_VIRTIO_BLK", "virtio-blk", true}
-/* clang-format on */
+const struct initramfs_module initramfs_default_modules[] = {
+	{"virtio_mmio", "CONFIG_VIRTIO_MMIO", "virtio-mmio", false},
+	{"vmw_vsock_virtio_transport", "CONFIG_VIRTIO_VSOCKETS", "virtio-vsock", false},
+	{"virtio_rng", "CONFIG_HW_RANDOM_VIRTIO", "virtio-rng", true},
+	{0},
+};
+static const struct initramfs_module net_module = {
+	"virtio_net", "CONFIG_VIRTIO_NET", "virtio-net (--net)", false};
+static const struct initramfs_module disk_module = {
+	"virtio_blk", "CONFIG_VIRTIO_BLK", "virtio-blk (--disk)", false};
 
-const struct initramfs_module initramfs_default_modules[] = {DEFAULT_MODULES, {0}};
-const struct initramfs_module initramfs_net_modules[] = {
-	DEFAULT_MODULES, {"virtio_net", "CONFIG_VIRTIO_NET", "virtio-net (--net)", false}, {0}};
+_Static_assert(ARRAY_SIZE(initramfs_default_modules) + 2 <= INITRAMFS_MODULES_MAX, "room for all");
+
+void initramfs_choose_modules(bool net, bool disk, struct initramfs_module *ret)
+{
+	for (const struct initramfs_module *m = initramfs_default_modules; m->name; m++)
+		*ret++ = *m;
+	if (net)
+		*ret++ = net_module;
+	if (disk)
+		*ret++ = disk_module;
+	*ret = (struct initramfs_module){0};
+}
 
 int initramfs_check_name(const char *name, struct err *err)
 {

@@ -38,10 +38,13 @@ struct initramfs_module {
 	const char *feature; /* what it is for, in words for the error: "virtio-mmio" */
 	bool optional;       /* left out silently where the kernel does not have it */
 };
-/* virtio_mmio and virtio-vsock, and where there are any virtio-rng and virtio-blk. Ends with a name NULL. */
+/* What every machine needs: virtio_mmio and virtio-vsock, and virtio-rng where there is one. Ends with a name
+ * NULL. */
 extern const struct initramfs_module initramfs_default_modules[];
-/* The same, and virtio-net. */
-extern const struct initramfs_module initramfs_net_modules[];
+
+#define INITRAMFS_MODULES_MAX 8
+/* The default and what these devices need; ret has INITRAMFS_MODULES_MAX entries. */
+void initramfs_choose_modules(bool net, bool disk, struct initramfs_module *ret);
 
 struct initramfs_staged {
 	const char *name; /* in the guest: /staged/NAME */

@@ -209,6 +209,7 @@ void machine_info(struct machine *m, struct arena *arena, Schedrig__V1__Info *re
 		}
 	}
 	info_staged(m, arena, ret);
+	machine_info_disks(m, arena, ret);
 	long host_cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	char **notes = arena_zalloc(arena, 2, sizeof(*notes));
 	if (notes && host_cpus > 0 && (long)m->topology.layout.n_cpus > host_cpus)

@@ -86,9 +86,11 @@ static int prepare_initramfs(struct machine *m, struct err *err)
 		staged[i] = (struct initramfs_staged){.name = o->stage[i].name, .path = o->stage[i].path};
 		m->staged[i] = o->stage[i].name;
 	}
+	struct initramfs_module modules[INITRAMFS_MODULES_MAX];
+	initramfs_choose_modules(o->net, o->n_disks != 0, modules);
 	struct initramfs_config config = {.kernel = &m->kernel,
 		.agent = agent,
-		.modules = o->net ? initramfs_net_modules : NULL,
+		.modules = modules,
 		.staged = staged,
 		.n_staged = o->n_stage,
 		.cache_dir = m->cache_dir};
@@ -129,12 +131,16 @@ static int add_devices(struct machine *m, struct err *err)
 	r = add_device(m, rng_new(err), err);
 	if (r == 0 && m->options->net)
 		r = add_device(m, net_new(err), err);
+	/* Last: their number must not move the others, whose names in the guest people write down. */
+	for (unsigned i = 0; r == 0 && i < m->n_disks; i++)
+		r = virtio_attach(m->vm, m->loop, m->disks[i], m->n_devices + i, err);
 	return r;
 }
 
 static int load_guest(struct machine *m, struct err *err)
 {
-	struct acpi_config acpi = {.topology = &m->topology, .memory = m->memory, .n_virtio = m->n_devices};
+	struct acpi_config acpi = {
+		.topology = &m->topology, .memory = m->memory, .n_virtio = m->n_devices + m->n_disks};
 	uint8_t *tables = gmem_ptr(m->memory, GPA(LAYOUT_ACPI), LAYOUT_ACPI_BYTES);
 	size_t used;
 	int r = acpi_build(&acpi, GPA(LAYOUT_ACPI), tables, LAYOUT_ACPI_BYTES, &used, err);
@@ -178,6 +184,8 @@ static int build(struct machine *m, struct err *err)
 	const struct options *o = m->options;
 	/* What the user may have got wrong comes before what costs time. */
 	int r = plan_topology(m, err);
+	if (r == 0)
+		r = machine_open_disks(m, err);
 	if (r == 0)
 		r = kernel_store_dir(m->cache_dir, sizeof(m->cache_dir), err);
 	if (r == 0) {
@@ -258,6 +266,7 @@ void machine_free(struct machine *m)
 	vm_free(m->vm);
 	for (unsigned i = 0; i < m->n_devices; i++)
 		virtio_free(m->devices[i]);
+	machine_free_disks(m);
 	console_log_free(m->console);
 	boot_load_free(m->load);
 	gmem_free(m->memory);

@@ -51,8 +51,9 @@ struct machine {
 	struct console_log *console;
 	struct serial *serial;
 	struct vsock_user *vsock;
-	struct virtio_device *devices[MACHINE_DEVICES_MAX];
-	unsigned n_devices;
+	struct virtio_device *devices[MACHINE_DEVICES_MAX]; /* without the disks */
+	struct virtio_device *disks[OPTIONS_DISKS_MAX];
+	unsigned n_devices, n_disks;
 	struct link *link;
 	struct engine *engine;
 	struct snapshot_store *snapshots;
@@ -93,6 +94,11 @@ int machine_start(struct machine *m, struct err *err) must_check;
 /* connect.c: link, engine, snapshots */
 int machine_connect(struct machine *m, struct err *err) must_check;
 void machine_disconnect(struct machine *m);
+/* disks.c */
+int machine_open_disks(struct machine *m, struct err *err) must_check;
+void machine_free_disks(struct machine *m);
+/* (any thread) */
+void machine_info_disks(struct machine *m, struct arena *arena, Schedrig__V1__Info *ret);
 /* life.c, called by connect.c's callbacks */
 void machine_agent_ready(struct machine *m, const struct err *err);
 void machine_agent_lost(struct machine *m, const struct err *err);

@@ -3,6 +3,8 @@
 #include "host/machine/options.h"
 
 #include "common/parse.h"
+#include "common/scope.h"
+#include "proto/disk_device.h"
 
 #include <argp.h>
 #include <stdlib.h>
@@ -20,6 +22,7 @@ enum {
 	KEY_AGENT,
 	KEY_DIE_WITH_PARENT,
 	KEY_NET,
+	KEY_DISK,
 	KEY_KASLR,
 };
 
@@ -39,6 +42,10 @@ static const struct argp_option argp_options[] = {
 	{"net", KEY_NET, NULL, 0,
 		"Give the VM a network device whose frames come back to it, for work that needs packets and "
 		"interrupts",
+		0},
+	{"disk", KEY_DISK, "FILE[,ro|,scratch]|temp:SIZE", 0,
+		"Give the VM a disk: a raw image, or a temporary one that is gone with it; work of the io "
+		"types writes over those that are temporary or scratch; may be repeated",
 		0},
 	{"kaslr", KEY_KASLR, NULL, 0,
 		"Let the kernel randomise where its direct map, vmalloc space, memory map and modules are",
@@ -72,6 +79,52 @@ static int add_stage(struct options *options, const char *arg, struct err *err)
 	options->n_stage++;
 	if (!file->name || !file->path)
 		return err_set(err, ERR_HOST, "out of memory");
+	return 0;
+}
+
+static bool cut_ending(char *text, const char *ending)
+{
+	size_t n = strlen(text), m = strlen(ending);
+	if (n < m || strcmp(text + n - m, ending) != 0)
+		return false;
+	text[n - m] = '\0';
+	return true;
+}
+
+static int add_disk(struct options *options, const char *arg, struct err *err)
+{
+	if (options->n_disks == OPTIONS_DISKS_MAX)
+		return err_set(
+			err, ERR_LIMIT_EXCEEDED, "--disk: a VM has at most %d disks", OPTIONS_DISKS_MAX);
+	struct disk_option disk = {0};
+	if (strncmp(arg, "temp:", 5) == 0) {
+		int r = parse_size_bytes(arg + 5, &disk.size_bytes, err);
+		if (r == 0 && disk.size_bytes < DISK_SCRATCH_MIN_BYTES)
+			r = err_set(err, ERR_INVALID_ARGUMENT, "the smallest temporary disk has %u MiB",
+				DISK_SCRATCH_MIN_BYTES >> 20);
+		if (r < 0)
+			return err_wrap(err, "--disk %s", arg);
+		disk.scratch = true;
+		options->disk[options->n_disks++] = disk;
+		return 0;
+	}
+	_cleanup_free_ char *path = strdup(arg);
+	if (!path)
+		return err_set(err, ERR_HOST, "out of memory");
+	for (bool more = true; more;) {
+		bool ro = cut_ending(path, ",ro"), scratch = cut_ending(path, ",scratch");
+		disk.read_only |= ro;
+		disk.scratch |= scratch;
+		more = ro || scratch;
+	}
+	if (!path[0])
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			"--disk %s: write FILE, FILE,ro or FILE,scratch, or temp:SIZE", arg);
+	if (disk.read_only && disk.scratch)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			"--disk %s: what may only be read cannot be written over", arg);
+	disk.path = TAKE_PTR(path);
+	options->disk[options->n_disks++] = disk;
 	return 0;
 }
 
@@ -133,6 +186,8 @@ static int take(struct parse_state *state, int key, const char *arg)
 	case KEY_NET:
 		o->net = true;
 		break;
+	case KEY_DISK:
+		return add_disk(o, arg, err);
 	case KEY_DIE_WITH_PARENT:
 		o->die_with_parent = true;
 		break;
@@ -179,4 +234,7 @@ void options_deinit(struct options *options)
 		free(options->stage[i].path);
 	}
 	options->n_stage = 0;
+	for (unsigned i = 0; i < options->n_disks; i++)
+		free(options->disk[i].path);
+	options->n_disks = 0;
 }

@@ -10,10 +10,18 @@
 #include <stdbool.h>
 
 #define OPTIONS_STAGE_MAX 256
+#define OPTIONS_DISKS_MAX 4
 
 struct staged_file {
 	char *name; /* under which it is known in the VM */
 	char *path; /* on this host */
+};
+
+struct disk_option {
+	char *path;          /* raw image or block device; NULL: a sparse temporary */
+	uint64_t size_bytes; /* of the temporary */
+	bool read_only;
+	bool scratch; /* work may write over it */
 };
 
 struct options {
@@ -32,6 +40,8 @@ struct options {
 	int ready_fd;         /* -1: none */
 	bool net;             /* a network device: a loopback inside the VM */
 	bool die_with_parent; /* stop when the process that started this one is gone */
+	unsigned n_disks;     /* in the order in which the guest has them: vda, vdb, ... */
+	struct disk_option disk[OPTIONS_DISKS_MAX];
 	unsigned n_stage;
 	struct staged_file stage[OPTIONS_STAGE_MAX];
 };

@@ -3,14 +3,14 @@
 #include "host/virtio/blk.h"
 
 #include "common/fd.h"
+#include "host/virtio/blk_file.h"
 #include "host/virtio/devtab.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_ids.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 enum slot_state { SLOT_FREE, SLOT_QUEUED, SLOT_DONE };
 
@@ -24,6 +24,7 @@ struct slot {
 	uint32_t data_bytes;
 	uint8_t *data; /* data_bytes of heap, NULL for none */
 	uint8_t status;
+	int os_errno; /* why the worker failed */
 	/* Where the answer goes; loop only */
 	struct virtq_chain chain;
 	struct iovec iov[VIRTQ_IOV_MAX];
@@ -35,7 +36,8 @@ struct blk {
 	int fd;
 	bool read_only, started;
 	char id[VIRTIO_BLK_ID_BYTES];
-	uint32_t generation; /* loop only */
+	uint32_t generation;    /* loop only */
+	struct blk_stats stats; /* loop; under dev.lock */
 	struct slot slot[BLK_SLOTS];
 
 	pthread_t thread;
@@ -47,7 +49,8 @@ struct blk {
 
 /* Worker */
 
-static uint8_t transfer(const struct blk *b, const struct slot *s)
+/* Positive errno, 0: done. */
+static int transfer(const struct blk *b, const struct slot *s)
 {
 	bool write = s->type == VIRTIO_BLK_T_OUT;
 	for (uint32_t done = 0; done < s->data_bytes;) {
@@ -56,12 +59,21 @@ static uint8_t transfer(const struct blk *b, const struct slot *s)
 				  : pread(b->fd, s->data + done, s->data_bytes - done, at);
 		if (n < 0 && errno == EINTR)
 			continue;
-		/* 0: somebody has cut the file. */
-		if (n <= 0)
-			return VIRTIO_BLK_S_IOERR;
+		if (n < 0)
+			return errno;
+		/* Somebody has cut the file. */
+		if (n == 0)
+			return EIO;
 		done += (uint32_t)n;
 	}
-	return VIRTIO_BLK_S_OK;
+	return 0;
+}
+
+static int carry_out(const struct blk *b, const struct slot *s)
+{
+	if (s->type != VIRTIO_BLK_T_FLUSH)
+		return transfer(b, s);
+	return fdatasync(b->fd) < 0 ? errno : 0;
 }
 
 static struct slot *oldest(struct blk *b)
@@ -84,10 +96,8 @@ static void *worker(void *arg)
 			continue;
 		}
 		pthread_mutex_unlock(&b->lock);
-		if (s->type == VIRTIO_BLK_T_FLUSH)
-			s->status = fdatasync(b->fd) < 0 ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK;
-		else
-			s->status = transfer(b, s);
+		s->os_errno = carry_out(b, s);
+		s->status = s->os_errno ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK;
 		pthread_mutex_lock(&b->lock);
 		s->state = SLOT_DONE;
 		virtio_kick(&b->dev);
@@ -106,14 +116,35 @@ static struct slot *find_slot(struct blk *b, enum slot_state state)
 	return NULL;
 }
 
-static void answer(struct blk *b, const struct slot *s, uint32_t data_bytes)
+static void count(struct blk_stats *stats, const struct slot *s)
 {
-	const struct iovec *in = s->iov + s->chain.n_out;
+	if (s->status == VIRTIO_BLK_S_IOERR) {
+		stats->errors++;
+		if (s->os_errno)
+			stats->os_errno = s->os_errno;
+	} else if (s->status == VIRTIO_BLK_S_OK) {
+		stats->reads += s->type == VIRTIO_BLK_T_IN;
+		stats->writes += s->type == VIRTIO_BLK_T_OUT;
+		stats->flushes += s->type == VIRTIO_BLK_T_FLUSH;
+	}
+}
+
+/* in_bytes: what the request has put into the chain's writable part before the status. */
+static void answer(struct blk *b, const struct slot *s, uint32_t in_bytes)
+{
 	/* The status is the last writable byte (5.2.6). */
-	if (data_bytes)
-		iov_from_bytes(in, s->chain.n_in, 0, s->data, data_bytes);
-	iov_from_bytes(in, s->chain.n_in, s->chain.in_bytes - 1, &s->status, 1);
-	virtq_push(&b->dev.queue[0], s->chain.head, data_bytes + 1);
+	iov_from_bytes(s->iov + s->chain.n_out, s->chain.n_in, s->chain.in_bytes - 1, &s->status, 1);
+	virtq_push(&b->dev.queue[0], s->chain.head, in_bytes + 1);
+	count(&b->stats, s);
+}
+
+/* The worker is done with it. */
+static void finish(struct blk *b, const struct slot *s)
+{
+	bool read = s->type == VIRTIO_BLK_T_IN && s->status == VIRTIO_BLK_S_OK;
+	if (read)
+		iov_from_bytes(s->iov + s->chain.n_out, s->chain.n_in, 0, s->data, s->data_bytes);
+	answer(b, s, read ? s->data_bytes : 0);
 }
 
 static void release(struct blk *b, struct slot *s)
@@ -130,6 +161,7 @@ static uint8_t prepare(struct blk *b, struct slot *s, const struct virtio_blk_ou
 	bool write = hdr->type == VIRTIO_BLK_T_OUT;
 	s->type = hdr->type;
 	s->data_bytes = 0;
+	s->os_errno = 0;
 	if (hdr->type == VIRTIO_BLK_T_FLUSH)
 		return VIRTIO_BLK_S_OK;
 	if (!write && hdr->type != VIRTIO_BLK_T_IN)
@@ -142,8 +174,10 @@ static uint8_t prepare(struct blk *b, struct slot *s, const struct virtio_blk_ou
 	s->offset_bytes = hdr->sector * BLK_SECTOR_BYTES;
 	s->data_bytes = bytes;
 	s->data = bytes ? malloc(bytes) : NULL;
-	if (bytes && !s->data)
+	if (bytes && !s->data) {
+		s->os_errno = ENOMEM;
 		return VIRTIO_BLK_S_IOERR;
+	}
 	if (write)
 		iov_to_bytes(s->iov, s->chain.n_out, sizeof(*hdr), s->data, bytes);
 	return VIRTIO_BLK_S_OK;
@@ -160,14 +194,13 @@ static void take_request(struct blk *b, struct slot *s)
 	s->generation = b->generation;
 	s->status = prepare(b, s, &hdr);
 	if (hdr.type == VIRTIO_BLK_T_GET_ID) {
-		iov_from_bytes(s->iov + s->chain.n_out, s->chain.n_in, 0, b->id,
-			MIN_OF(sizeof(b->id), s->chain.in_bytes - 1));
+		uint32_t n = MIN_OF((uint32_t)sizeof(b->id), s->chain.in_bytes - 1);
+		iov_from_bytes(s->iov + s->chain.n_out, s->chain.n_in, 0, b->id, n);
 		s->status = VIRTIO_BLK_S_OK;
-		answer(b, s, 0);
+		answer(b, s, n);
 		return;
 	}
 	if (s->status != VIRTIO_BLK_S_OK) {
-		s->data_bytes = 0;
 		answer(b, s, 0);
 		return;
 	}
@@ -185,9 +218,7 @@ static bool service(struct virtio_device *dev)
 	uint32_t bytes = 0;
 	while ((s = find_slot(b, SLOT_DONE))) {
 		if (s->generation == b->generation)
-			answer(b, s,
-				s->type == VIRTIO_BLK_T_IN && s->status == VIRTIO_BLK_S_OK ? s->data_bytes
-											   : 0);
+			finish(b, s);
 		bytes += s->data_bytes;
 		release(b, s);
 		if (bytes >= VIRTIO_BATCH_BYTES)
@@ -262,27 +293,15 @@ static const struct virtio_ops virtio_blk_ro_ops = {
 	.free = free_blk,
 };
 
-static int open_file(struct blk *b, const struct blk_config *config, struct err *err)
+uint64_t blk_size_bytes(const struct virtio_device *dev)
 {
-	const char *path = config->path ? config->path : config->directory;
-	if (config->path)
-		b->fd = open(path, (config->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
-	else
-		b->fd = open(path, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (b->fd < 0)
-		return err_set_os(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_HOST, errno,
-			"cannot open the disk '%s'", path);
-	if (!config->path && ftruncate(b->fd, (off_t)config->size_bytes) < 0)
-		return err_set_os(err, ERR_HOST, errno, "cannot make a disk of %llu bytes in '%s'",
-			(unsigned long long)config->size_bytes, path);
-	struct stat st;
-	off_t size = lseek(b->fd, 0, SEEK_END);
-	if (fstat(b->fd, &st) < 0 || (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)) ||
-		size < (off_t)BLK_SECTOR_BYTES)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-			"the disk '%s' is not a raw image or block device of at least one sector", path);
-	b->space.capacity = (uint64_t)size / BLK_SECTOR_BYTES;
-	return 0;
+	return container_of(dev, const struct blk, dev)->space.capacity * BLK_SECTOR_BYTES;
+}
+
+struct blk_stats blk_stats(struct virtio_device *dev)
+{
+	SCOPE_LOCK(&dev->lock);
+	return container_of(dev, struct blk, dev)->stats;
 }
 
 struct virtio_device *blk_new(const struct blk_config *config, struct err *err)
@@ -300,12 +319,14 @@ struct virtio_device *blk_new(const struct blk_config *config, struct err *err)
 	pthread_cond_init(&b->queued, NULL);
 	const char *id = config->id ? config->id : "schedrig";
 	memcpy(b->id, id, MIN_OF(strlen(id), sizeof(b->id)));
+	uint64_t sectors;
 	if (virtio_init(&b->dev, b->read_only ? &virtio_blk_ro_ops : &virtio_blk_ops, &b->space,
 		    sizeof(b->space), err) < 0 ||
-		open_file(b, config, err) < 0) {
+		blk_file_open(config, &b->fd, &sectors, err) < 0) {
 		free_blk(&b->dev);
 		return NULL;
 	}
+	b->space.capacity = sectors;
 	int r = pthread_create(&b->thread, NULL, worker, b);
 	if (r) {
 		err_set_os(err, ERR_HOST, r, "cannot start the disk's worker");

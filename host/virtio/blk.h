@@ -25,8 +25,19 @@ struct blk_config {
 	const char *id;        /* at most 20 characters; NULL: "schedrig" */
 };
 
-/* For virtio_bind()/virtio_attach(); virtio_free(). Strings are copied. ERR_NOT_FOUND, ERR_INVALID_ARGUMENT
- * (not a file or device, empty), ERR_HOST. */
+/* What became of the driver's requests so far. */
+struct blk_stats {
+	uint64_t reads, writes, flushes; /* done */
+	uint64_t errors;                 /* answered with VIRTIO_BLK_S_IOERR */
+	int os_errno; /* of the last one that failed on the host; 0: all were refused, such as those beyond
+			 the end */
+};
+
+/* For virtio_bind()/virtio_attach(); virtio_free(). Strings are copied. Errors are those of blk_file.h. */
 struct virtio_device *blk_new(const struct blk_config *config, struct err *err) must_check;
+/* Constant. */
+uint64_t blk_size_bytes(const struct virtio_device *dev);
+/* Any thread. */
+struct blk_stats blk_stats(struct virtio_device *dev);
 
 #endif

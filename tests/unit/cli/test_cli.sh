@@ -98,6 +98,18 @@ expect 'run: impossible topology' 64 '3 LLCs cannot be shared out over 2 nodes' 
 expect 'run: a program that is not there' 64 $'payload.yaml:1:\nno-such-program-anywhere' "$schedrig" run payload.yaml
 expect 'run: a kernel that is not there' 69 'there-is-no-kernel' "$schedrig" run --kernel ./there-is-no-kernel good.yaml
 expect 'run: a text file as kernel' 64 'not a kernel' "$schedrig" run --kernel ./good.yaml good.yaml
+truncate -s 8M disk.img
+truncate -s 1000 odd.img
+truncate -s 1M small.img
+mkdir directory
+expect 'run: a disk that is not there' 64 "'no.img': No such file" "$schedrig" run --disk no.img good.yaml
+expect 'run: a directory as disk' 64 "'directory' is a directory" "$schedrig" run --disk directory,ro good.yaml
+expect 'run: a disk of half sectors' 64 '1000 bytes' "$schedrig" run --disk disk.img --disk odd.img good.yaml
+expect 'run: a scratch disk without room' 64 'too small' "$schedrig" run --disk small.img,scratch good.yaml
+expect 'run: the same disk twice' 69 'in use' "$schedrig" run --disk disk.img --disk disk.img good.yaml
+expect 'run: the same disk twice, one reads' 69 'in use' "$schedrig" run --disk disk.img,ro --disk disk.img good.yaml
+expect 'run: the same disk twice, both read' 69 'there-is-no-kernel' \
+	"$schedrig" run --disk disk.img,ro --disk disk.img,ro --disk temp:4M --kernel ./there-is-no-kernel good.yaml
 cp "$schedrig" alone
 expect 'run: no schedrigd' 69 'there is no schedrigd' env PATH=/nonexistent ./alone run good.yaml
 expect 'nothing stays behind' 2 'No such file' ls -d "$dir"/schedrig-run.*

@@ -90,6 +90,36 @@ Test(initramfs, content, .init = set_up)
 	initramfs_close(&a);
 }
 
+static bool has(const struct initramfs_module *modules, const char *name)
+{
+	for (; modules->name; modules++)
+		if (strcmp(modules->name, name) == 0)
+			return true;
+	return false;
+}
+
+Test(initramfs, devices_bring_their_modules, .init = set_up)
+{
+	struct initramfs_module modules[INITRAMFS_MODULES_MAX];
+	struct initramfs a = INITRAMFS_EMPTY;
+	struct err err = ERR_INIT;
+	initramfs_choose_modules(false, false, modules);
+	cr_assert(has(modules, "virtio_mmio") && !has(modules, "virtio_net") && !has(modules, "virtio_blk"));
+	initramfs_choose_modules(true, false, modules);
+	cr_assert(has(modules, "virtio_mmio") && has(modules, "virtio_net") && !has(modules, "virtio_blk"));
+	initramfs_choose_modules(true, true, modules);
+	cr_assert(has(modules, "virtio_mmio") && has(modules, "virtio_net") && has(modules, "virtio_blk"));
+	initramfs_choose_modules(false, true, modules);
+	config.modules = modules;
+	cr_assert_lt(initramfs_open(&config, &a, &err), 0);
+	cr_assert_eq((int)err.code, (int)ERR_UNSUPPORTED);
+	cr_assert_not_null(strstr(err.message, "virtio-blk (--disk)"), "%s", err.message);
+	PUT_MODULE(kernel.modules, "virtio_blk.ko", MAGIC "depends=");
+	cr_assert_eq(initramfs_open(&config, &a, &err), 0, "%s", err.message);
+	cr_assert(archive_find(a.bytes, a.size, "modules/virtio_blk.ko").found);
+	initramfs_close(&a);
+}
+
 Test(initramfs, everything_built_in_leaves_an_empty_order, .init = set_up)
 {
 	struct initramfs a = INITRAMFS_EMPTY;

@@ -50,6 +50,31 @@ Test(options, values)
 	options_deinit(&o);
 }
 
+Test(options, disks)
+{
+	struct options o;
+	struct err err;
+	cr_assert_eq(parse(&o, &err, "--disk=/a,b.img", "--disk=temp:64M"), 0, "%s", err.message);
+	cr_assert_eq(o.n_disks, 2);
+	cr_assert_str_eq(o.disk[0].path, "/a,b.img");
+	cr_assert(!o.disk[0].read_only && !o.disk[0].scratch, "nobody writes over what was not given for it");
+	cr_assert_null(o.disk[1].path);
+	cr_assert(o.disk[1].scratch && o.disk[1].size_bytes == 64 << 20);
+	options_deinit(&o);
+	cr_assert_eq(parse(&o, &err, "--disk=x,ro", "--disk=y,scratch"), 0, "%s", err.message);
+	cr_assert_str_eq(o.disk[0].path, "x");
+	cr_assert(o.disk[0].read_only && !o.disk[0].scratch);
+	cr_assert_str_eq(o.disk[1].path, "y");
+	cr_assert(o.disk[1].scratch && !o.disk[1].read_only);
+	options_deinit(&o);
+	char *argv[OPTIONS_DISKS_MAX + 3] = {(char *)"schedrigd"};
+	for (unsigned i = 0; i <= OPTIONS_DISKS_MAX; i++)
+		argv[i + 1] = (char *)"--disk=d";
+	cr_assert_lt(options_parse(OPTIONS_DISKS_MAX + 2, argv, &o, &err), 0);
+	cr_assert_eq((int)err.code, (int)ERR_LIMIT_EXCEEDED);
+	options_deinit(&o);
+}
+
 Test(options, mistakes_name_the_option)
 {
 	static const struct {
@@ -57,7 +82,9 @@ Test(options, mistakes_name_the_option)
 	} bad[] = {{"--memory=0", "--memory"}, {"--memory=5Q", "--memory"}, {"--pin=", "--pin"},
 		{"--pin=x", "--pin"}, {"--stage=x", "NAME=PATH"}, {"--stage==x", "NAME=PATH"},
 		{"--timeout=5", "--timeout"}, {"--ready-fd=-1", "--ready-fd"},
-		{"--ready-fd=99999999", "--ready-fd"}, {"surplus", "surplus"}};
+		{"--ready-fd=99999999", "--ready-fd"}, {"surplus", "surplus"}, {"--disk=", "FILE"},
+		{"--disk=,ro", "FILE"}, {"--disk=x,ro,scratch", "written over"}, {"--disk=temp:1M", "4 MiB"},
+		{"--disk=temp:x", "--disk temp:x"}};
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		struct options o;
 		struct err err;
