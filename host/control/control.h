@@ -23,7 +23,8 @@ struct loop;
 #define CONTROL_CLIENTS_MAX 64u
 /* Submits that wait for the running one. */
 #define CONTROL_QUEUE_MAX 16u
-/* Requests of one client that are not answered yet; beyond that its socket is not read. */
+/* Requests of one client that are not answered yet; beyond that, or a mebibyte of them, its socket is not
+ * read. */
 #define CONTROL_IN_FLIGHT_MAX 64u
 
 /* Everything is borrowed and outlives the control. */

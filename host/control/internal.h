@@ -28,6 +28,9 @@ struct request;
 /* What waits to be sent to one client before it counts as slow. At least one whole frame. */
 #define SESSION_QUEUE_BYTES (1024u * 1024)
 #define SESSION_STREAMS_MAX 8u
+/* Packed bytes of a client's requests that are not answered yet; beyond that its socket is not read. Unpacked
+ * they may take PB_BUDGET_FACTOR times as much. */
+#define SESSION_REQUEST_BYTES (1024u * 1024)
 
 /* What a client has prepared: its session's, and a worker's that uses it. Counted on the loop. */
 struct prepared {
@@ -43,6 +46,7 @@ struct session {
 	pid_t pid;               /* of the client */
 	bool greeted, ending, paused;
 	unsigned n_requests, n_streams;
+	size_t request_bytes;      /* packed, of its n_requests */
 	struct request *working;   /* its one worker request but Submit; NULL: none */
 	struct prepared *prepared; /* NULL: nothing yet */
 };
@@ -62,6 +66,7 @@ struct request {
 	struct session *slot;    /* whose `working` it is */
 	const struct request_kind *kind;
 	uint64_t seq;
+	uint32_t length; /* packed bytes */
 	enum request_state state;
 	Schedrig__V1__Request *message;
 	struct event *deadline_timer;
@@ -126,7 +131,7 @@ void session_send_error(struct session *session, uint64_t seq, const struct err 
 /* request.c */
 const struct request_kind *request_kind_find(unsigned kind_case);
 /* A request came in; takes the message over. */
-void request_new(struct session *session, uint64_t seq, Schedrig__V1__Request *message);
+void request_new(struct session *session, const struct frame_header *header, Schedrig__V1__Request *message);
 void request_free(struct request *request);
 /* Starts, or fails, whatever may start now. */
 void request_schedule(struct control *control);

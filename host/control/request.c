@@ -102,6 +102,7 @@ static void detach_session(struct request *request)
 	if (!session)
 		return;
 	session->n_requests--;
+	session->request_bytes -= request->length;
 	if (request->state == REQUEST_STREAMING)
 		session->n_streams--;
 }
@@ -356,7 +357,7 @@ static int admit_submit(struct control *control, const Schedrig__V1__SubmitReque
 	return 0;
 }
 
-void request_new(struct session *session, uint64_t seq, Schedrig__V1__Request *message)
+void request_new(struct session *session, const struct frame_header *header, Schedrig__V1__Request *message)
 {
 	struct control *control = session->control;
 	struct err err = ERR_INIT;
@@ -364,15 +365,17 @@ void request_new(struct session *session, uint64_t seq, Schedrig__V1__Request *m
 	if (!request) {
 		err_set_os(&err, ERR_HOST, ENOMEM, "cannot take the request");
 		pb_free(message);
-		session_send_error(session, seq, &err);
+		session_send_error(session, header->seq, &err);
 		return;
 	}
 	request->control = control;
 	request->session = session;
-	request->seq = seq;
+	request->seq = header->seq;
+	request->length = header->length;
 	request->message = message;
 	request->kind = request_kind_find(message->kind_case);
 	session->n_requests++;
+	session->request_bytes += request->length;
 	/* In the list only now is it counted as a submit. */
 	int r = 0;
 	if (!request->kind)

@@ -96,7 +96,8 @@ static void greet(struct session *session, const struct frame_header *header, co
 /* Reading stops while too much is in work. */
 static void pace(struct session *session)
 {
-	bool pause = session->n_requests >= CONTROL_IN_FLIGHT_MAX || session->ending;
+	bool pause = session->n_requests >= CONTROL_IN_FLIGHT_MAX ||
+		     session->request_bytes >= SESSION_REQUEST_BYTES || session->ending;
 	if (pause != session->paused) {
 		session->paused = pause;
 		conn_pause(session->conn, pause);
@@ -129,7 +130,7 @@ static void take_request(struct session *session, const struct frame_header *hea
 		session_send_error(session, header->seq, &err);
 		return;
 	}
-	request_new(session, header->seq, message);
+	request_new(session, header, message);
 }
 
 static void on_frame(struct conn *conn, const struct frame_header *header, const uint8_t *payload, void *arg)
