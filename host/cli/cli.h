@@ -10,6 +10,7 @@
 #include "host/text/text.h"
 
 #include <argp.h>
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -101,8 +102,10 @@ struct cli_file {
 	size_t length;
 	ProtobufCMessage *message;
 	struct text_places *places;
+	json_t *mistakes; /* the caller's: an array that gets what would be printed; NULL: it is printed */
 };
-/* Loads a file of this message type; mistakes are printed with place and line. */
+/* Loads a file of this message type; mistakes are printed with place and line. Of *file only `mistakes`
+ * counts before. */
 int cli_file_load(struct cli_file *file, const char *path, const ProtobufCMessageDescriptor *type);
 void cli_file_deinit(struct cli_file *file);
 /* path:line:column: error: text, and the line. */

@@ -41,9 +41,25 @@ static void print_safe(const char *text, size_t length)
 		fputc((unsigned char)text[i] < 32 || text[i] == 127 ? ' ' : text[i], stderr);
 }
 
+static void collect(
+	const struct cli_file *file, bool warning, unsigned line, unsigned column, const char *text)
+{
+	json_t *mistake = json_pack("{s:s, s:s, s:s}", "file", file->path, "severity",
+		warning ? "warning" : "error", "message", text);
+	if (line && mistake)
+		json_object_update_new(mistake, json_pack("{s:i, s:i}", "line", line, "column", column));
+	/* A path or a text that is no UTF-8 makes no JSON; what kind of mistake it was remains. */
+	json_array_append_new(file->mistakes,
+		mistake ? mistake : json_pack("{s:s}", "severity", warning ? "warning" : "error"));
+}
+
 void cli_file_print(
 	const struct cli_file *file, bool warning, unsigned line, unsigned column, const char *text)
 {
+	if (file->mistakes) {
+		collect(file, warning, line, column, text);
+		return;
+	}
 	bool colour = cli_has_colour(stderr);
 	const char *what = warning ? "warning" : "error";
 	size_t length;
@@ -86,9 +102,12 @@ void cli_file_print_place(const struct cli_file *file, bool warning, const char 
 int cli_file_load(struct cli_file *file, const char *path, const ProtobufCMessageDescriptor *type)
 {
 	struct err err = ERR_INIT;
-	*file = (struct cli_file){.path = path};
+	*file = (struct cli_file){.path = path, .mistakes = file->mistakes};
 	if (fd_read_file(path, TEXT_FILE_MAX_BYTES, &file->text, &file->length, &err) < 0) {
-		cli_error("%s", err.message);
+		if (file->mistakes)
+			cli_file_print(file, false, 0, 0, err.message);
+		else
+			cli_error("%s", err.message);
 		return CLI_USAGE;
 	}
 	_cleanup_free_ struct text_errors *errors = calloc(1, sizeof(*errors));

@@ -47,9 +47,10 @@ int cli_lint(struct cli *cli, int argc, char **argv)
 		cli_error("--topology: %s", err.message);
 		return CLI_USAGE;
 	}
+	json_t *mistakes = cli->json ? json_array() : NULL;
 	int worst = CLI_OK;
 	for (unsigned i = 0; i < args.n_files; i++) {
-		struct cli_file file;
+		struct cli_file file = {.mistakes = mistakes};
 		int code = cli_scenario_load(&file, args.files[i]);
 		if (code == CLI_OK)
 			code = cli_scenario_check(&file, args.topology ? &topology->layout : NULL, NULL);
@@ -58,5 +59,13 @@ int cli_lint(struct cli *cli, int argc, char **argv)
 		cli_file_deinit(&file);
 		worst = MAX_OF(worst, code);
 	}
+	if (!mistakes)
+		return worst;
+	json_t *whole = json_pack("{s:o}", "mistakes", mistakes);
+	if (!whole || json_dumpf(whole, stdout, JSON_INDENT(2)) < 0 || puts("") == EOF || fflush(stdout)) {
+		cli_error("cannot print the mistakes as JSON");
+		worst = MAX_OF(worst, CLI_HOST);
+	}
+	json_decref(whole);
 	return worst;
 }

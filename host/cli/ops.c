@@ -92,7 +92,7 @@ int cli_capture(struct cli *cli, int argc, char **argv)
 int cli_apply(struct cli *cli, int argc, char **argv)
 {
 	struct ops_args args = {0};
-	struct cli_file file;
+	struct cli_file file = {0};
 	cli_parse(cli, argc, argv, NULL, "FILE", take, &args);
 	if (args.n_words != 1) {
 		cli_error("one file of ops");

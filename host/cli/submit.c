@@ -196,7 +196,7 @@ int cli_submit(struct cli *cli, int argc, char **argv)
 		{0},
 	};
 	struct submit_args args = {0};
-	struct cli_file file;
+	struct cli_file file = {0};
 	cli_parse(cli, argc, argv, options, "SCENARIO", take, &args);
 	int code = cli_scenario_load(&file, args.file);
 	if (code == CLI_OK)

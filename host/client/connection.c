@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -387,6 +388,10 @@ static int connect_to(const char *path, int *ret_fd, struct err *err)
 		if (saved == ENOENT)
 			return err_set(err, ERR_NOT_FOUND,
 				"there is no socket %s: is the controller (schedrigd --socket) up?", path);
+		struct stat st;
+		if (saved == ECONNREFUSED && stat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+			return err_set(err, ERR_NOT_FOUND,
+				"%s is no socket: name the one that schedrigd --socket was given", path);
 		if (saved == ECONNREFUSED)
 			return err_set(err, ERR_NOT_FOUND,
 				"nobody listens on %s: its controller is gone, start another with schedrigd "

@@ -72,6 +72,10 @@ expect 'lint: unknown unit' 64 $'unit.yaml:2:\nparsecs' "$schedrig" lint unit.ya
 expect 'lint: not a number' 64 'nan.yaml:2:' "$schedrig" lint nan.yaml
 expect 'lint: no YAML at all' 64 'noise.yaml' "$schedrig" lint noise.yaml
 expect 'lint: one bad among good ones' 64 'good.yaml: no mistakes' "$schedrig" lint good.yaml wrong.yaml
+expect 'lint: mistakes as JSON' 64 $'"file": "wrong.yaml"\n"severity": "error"\n"line": 4\n"message": ' \
+	"$schedrig" --json lint good.yaml wrong.yaml
+expect 'lint: no mistakes as JSON' 0 '"mistakes": []' "$schedrig" --json lint good.yaml
+expect 'lint: no file as JSON' 64 $'"mistakes": [\nNo such file or directory' "$schedrig" --json lint none.yaml
 expect 'lint: impossible topology' 64 '3 LLCs cannot be shared out over 2 nodes' "$schedrig" lint -t 2n3l1c1t good.yaml
 expect 'lint: against a topology' 64 'LLC' "$schedrig" lint -t 1n1l1c1t <(sed 's/llc: 0/llc: 7/' good.yaml)
 expect 'list: work types' 0 $'bursty: spins\nburst \ndefault 50ms (1ns to 3600s)\nin multiples of 2\nirq_wake: one sends' \
@@ -83,7 +87,7 @@ expect 'list: metrics as JSON' 0 $'"name": "iteration_rate"\n"better": "higher"'
 expect 'list: what?' 64 'there is no list of `frobs`' "$schedrig" list frobs
 expect 'no socket named' 64 '-s PATH' "$schedrig" info
 expect 'no controller' 69 'there is no socket none.sock' "$schedrig" -s none.sock info
-expect 'not a socket' 69 'empty.sock' "$schedrig" -s empty.sock info
+expect 'not a socket' 69 'empty.sock is no socket' "$schedrig" -s empty.sock info
 expect 'submit: mistakes first, no controller needed' 64 'wrong.yaml:2:' "$schedrig" -s none.sock submit wrong.yaml
 expect 'read: wrong width' 64 'u8, u16, u32, u64' "$schedrig" -s none.sock read jiffies:u7
 expect 'write: no value' 64 'TARGET=VALUE' "$schedrig" -s none.sock write jiffies
