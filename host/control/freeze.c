@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Freezes of clients: Freeze waits for its turn on a worker, what it got belongs to the loop, which thaws
  * when a client asks for it, when the lease runs out, when the client goes away (unless it said otherwise),
- * and when the control stops. At most one: it is the VM's only freeze. Cold accesses and steps of its client
- * (of anybody, if it was detached) work within it; a thaw that comes meanwhile waits for them, who are
- * bounded. Loop thread, but for request_run_freeze() and request_run_step(). */
+ * and when the control stops. At most one: it is the VM's only freeze. Cold accesses, captures and steps of
+ * its client (of anybody, if it was detached) work within it, and what would need the guest to run is refused
+ * to its client. A thaw that comes meanwhile waits for them, who are bounded: steps are cut short, lists of
+ * ops end before their next cold op. Loop thread, but for request_run_freeze() and request_run_step(). */
 #include "host/control/internal.h"
 
 #include "common/clock.h"
@@ -113,6 +114,7 @@ static void thaw(struct control *control)
 		return;
 	}
 	control->thaw_asked = true;
+	atomic_store_explicit(&control->freeze_user->wanted_back, true, memory_order_relaxed);
 	vm_step_cancel(freeze_vm(control->frozen));
 }
 
@@ -189,6 +191,13 @@ void request_run_thaw(struct request *request)
 
 /* ---- requests within a client's freeze */
 
+/* One of its client's own, that has not come to its end. */
+static bool holds_freeze(const struct request *request)
+{
+	const struct control *control = request->control;
+	return control->frozen && control->frozen_by && control->frozen_by == request->session;
+}
+
 static bool wants_freeze(const struct request *request)
 {
 	switch ((int)request->message->kind_case) {
@@ -202,6 +211,12 @@ static bool wants_freeze(const struct request *request)
 		return request->message->read_prepared->cold;
 	case SCHEDRIG__V1__REQUEST__KIND_BASES:
 		return true;
+	case SCHEDRIG__V1__REQUEST__KIND_APPLY:
+		/* Within a freeze of one's own the engine refuses ops of the guest; they wait for the end of
+		 * one that is nobody's, as what stands beside them does. */
+		return engine_apply_needs_guest(request->message->apply)
+			       ? holds_freeze(request)
+			       : engine_apply_is_cold(request->message->apply);
 	default:
 		return false;
 	}
@@ -212,6 +227,18 @@ static bool may_use(const struct request *request)
 	const struct control *control = request->control;
 	return control->frozen && !control->thaw_asked &&
 	       (!control->frozen_by || control->frozen_by == request->session) && wants_freeze(request);
+}
+
+bool control_freeze_forbids(const struct request *request, struct err *err)
+{
+	if (!request->kind->needs_running || !holds_freeze(request))
+		return false;
+	err_set(err, ERR_FAILED_PRECONDITION,
+		"the %s request needs the guest to run, but this client's own freeze holds the VM: thaw it "
+		"first",
+		request->kind->name);
+	err_reason(err, "own-freeze");
+	return true;
 }
 
 bool control_freeze_is_busy(const struct request *request)

@@ -175,7 +175,9 @@ void request_run_apply(struct request *request)
 {
 	struct err err = ERR_INIT;
 	Schedrig__V1__ApplyResponse *applied = NULL;
-	(void)!engine_apply(request->control->engine, request->message->apply, &applied, &err);
+	const struct engine_held held = {request->uses, &request->wanted_back};
+	(void)!engine_apply(request->control->engine, request->message->apply, request->uses ? &held : NULL,
+		&applied, &err);
 	Schedrig__V1__Response response = SCHEDRIG__V1__RESPONSE__INIT;
 	if (applied) {
 		response.kind_case = SCHEDRIG__V1__RESPONSE__KIND_APPLIED;

@@ -56,6 +56,7 @@ enum request_state { REQUEST_WAITING, REQUEST_RUNNING, REQUEST_ANSWERING, REQUES
 struct request_kind {
 	const char *name;
 	bool worker, needs_ready;
+	bool needs_running;                   /* cannot be done in a freeze of its client's */
 	void (*run)(struct request *request); /* on the loop or on its worker */
 };
 
@@ -83,6 +84,7 @@ struct request {
 	bool slot_holds_freeze;    /* as it starts: its client holds the VM frozen */
 	struct freeze *uses;       /* works within this freeze of a client's, which is not ended meanwhile */
 	uint64_t uses_until_ns;    /* CLOCK_MONOTONIC: its lease */
+	atomic_bool wanted_back;   /* `uses` is to be thawed soon: the loop's, for the worker to look at */
 	bool others_freeze;        /* as it starts: another client holds the VM frozen */
 	uint8_t *answer;           /* packed Response: the worker's, then the loop's */
 	size_t answer_length, answer_sent;
@@ -150,6 +152,8 @@ void control_freeze_adopt(struct request *request);
 /* Requests within a client's freeze, one at a time: whether it has to wait for another one, its start, its
  * end. */
 bool control_freeze_is_busy(const struct request *request);
+/* Whether the request needs the guest to run while its client holds the VM frozen. */
+bool control_freeze_forbids(const struct request *request, struct err *err);
 void control_freeze_use(struct request *request);
 void control_freeze_release(struct request *request);
 void control_freeze_leave(struct control *control, const struct session *session);

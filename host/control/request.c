@@ -23,8 +23,9 @@
 
 #define LOOP false
 #define WORKER true
-#define ANYTIME false
-#define READY true
+#define ANYTIME false, false
+#define READY true, false
+#define RUNNING true, true
 static const struct request_kind kinds[] = {
 #define X(upper, snake, where, when)                                                                         \
 	[SCHEDRIG__V1__REQUEST__KIND_##upper] = {#snake, where, when, request_run_##snake},
@@ -323,7 +324,11 @@ void request_schedule(struct control *control)
 				start(request);
 		} else if (!request->session->working && !has_unread(request->session) &&
 			   !control_freeze_is_busy(request)) {
-			start(request);
+			err = (struct err)ERR_INIT;
+			if (control_freeze_forbids(request, &err))
+				request_fail(request, &err);
+			else
+				start(request);
 		}
 	}
 }

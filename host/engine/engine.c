@@ -34,6 +34,7 @@ struct engine *engine_new(const struct engine_config *config, struct err *err)
 	pthread_mutex_init(&engine->lock, NULL);
 	pthread_mutex_init(&engine->event_lock, NULL);
 	pthread_mutex_init(&engine->store_lock, NULL);
+	pthread_mutex_init(&engine->tags_lock, NULL);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&engine->changed, &attr);
 	pthread_cond_init(&engine->logged, &attr);
@@ -62,13 +63,14 @@ void engine_free(struct engine *engine)
 {
 	if (!engine)
 		return;
-	assert(!engine->running && !engine->applying);
+	assert(!engine->running && !engine->applying && !engine->n_held);
 	record_close(engine->record);
 	snapshot_layout_free(engine->layout);
 	read_tags_free(&engine->adhoc_tags);
 	free(engine->staged);
 	pthread_cond_destroy(&engine->changed);
 	pthread_cond_destroy(&engine->logged);
+	pthread_mutex_destroy(&engine->tags_lock);
 	pthread_mutex_destroy(&engine->store_lock);
 	pthread_mutex_destroy(&engine->event_lock);
 	pthread_mutex_destroy(&engine->lock);
@@ -149,12 +151,17 @@ Schedrig__V1__Error *error_message(const struct err *err)
 	return NULL;
 }
 
-static int begin_adhoc(struct engine *engine, struct err *err)
+/* Who works within a freeze is not kept waiting by one that waits for the end of that freeze. */
+static int begin_adhoc(struct engine *engine, bool held, struct err *err)
 {
 	SCOPE_LOCK(&engine->lock);
 	if (engine->lost.code != ERR_NONE) {
 		*err = engine->lost;
 		return err_errno(err->code);
+	}
+	if (held) {
+		engine->n_held++;
+		return 0;
 	}
 	if (engine->applying)
 		return err_set(err, ERR_BUSY,
@@ -163,14 +170,48 @@ static int begin_adhoc(struct engine *engine, struct err *err)
 	return 0;
 }
 
-static void end_adhoc(struct engine *engine)
+static void end_adhoc(struct engine *engine, bool held)
 {
 	SCOPE_LOCK(&engine->lock);
-	engine->applying = false;
+	if (held)
+		engine->n_held--;
+	else
+		engine->applying = false;
+}
+
+bool engine_apply_is_cold(const Schedrig__V1__ApplyRequest *request)
+{
+	for (size_t i = 0; i < request->n_ops; i++)
+		if (op_is_cold(request->ops[i]))
+			return true;
+	return false;
+}
+
+bool engine_apply_needs_guest(const Schedrig__V1__ApplyRequest *request)
+{
+	for (size_t i = 0; i < request->n_ops; i++)
+		if (op_is_guests(request->ops[i]))
+			return true;
+	return false;
+}
+
+/* The agent would wait for the end of a freeze that lasts until its answer. */
+static int check_held(const Schedrig__V1__ApplyRequest *request, struct err *err)
+{
+	for (size_t i = 0; i < request->n_ops; i++) {
+		if (!op_is_guests(request->ops[i]))
+			continue;
+		err_set(err, ERR_FAILED_PRECONDITION,
+			"%s needs the guest to run, but this client's own freeze holds the VM: thaw it first",
+			op_kind_name(op_kind(request->ops[i])));
+		err_reason(err, "own-freeze");
+		return err_at(err, "ops[%zu]", i);
+	}
+	return 0;
 }
 
 static int apply_adhoc(struct engine *engine, const Schedrig__V1__ApplyRequest *request,
-	struct result_list *results, struct err *err)
+	const struct engine_held *held, struct result_list *results, struct err *err)
 {
 	_cleanup_free_ struct planned_op *ops = calloc(request->n_ops + 1, sizeof(*ops));
 	if (!ops)
@@ -193,6 +234,7 @@ static int apply_adhoc(struct engine *engine, const Schedrig__V1__ApplyRequest *
 		.scope = SCHEDRIG__V1__SCOPE__SCOPE_ADHOC,
 		.wait_ns = 30 * NS_PER_S,
 		.tags = &engine->adhoc_tags,
+		.held = held,
 		.results = results,
 		.payloads = list,
 		.n_payloads = request->n_payloads,
@@ -205,7 +247,7 @@ static int apply_adhoc(struct engine *engine, const Schedrig__V1__ApplyRequest *
 }
 
 int engine_apply(struct engine *engine, const Schedrig__V1__ApplyRequest *request,
-	Schedrig__V1__ApplyResponse **ret, struct err *err)
+	const struct engine_held *held, Schedrig__V1__ApplyResponse **ret, struct err *err)
 {
 	Schedrig__V1__ApplyResponse *response = malloc(sizeof(*response));
 	if (!response)
@@ -213,16 +255,18 @@ int engine_apply(struct engine *engine, const Schedrig__V1__ApplyRequest *reques
 	schedrig__v1__apply_response__init(response);
 	_cleanup_free_ char **staged = engine_staged(engine);
 	int r = check_adhoc(request, engine->config.layout, (const char *const *)staged, err);
+	if (r == 0 && held)
+		r = check_held(request, err);
 	if (r == 0)
-		r = begin_adhoc(engine, err);
+		r = begin_adhoc(engine, held, err);
 	if (r == 0) {
 		struct result_list results = {0};
-		r = apply_adhoc(engine, request, &results, err);
+		r = apply_adhoc(engine, request, held, &results, err);
 		if (r < 0)
 			engine_explain_loss(engine, err);
 		response->results = results.result;
 		response->n_results = results.n;
-		end_adhoc(engine);
+		end_adhoc(engine, held);
 	}
 	*ret = response;
 	return r < 0 ? err_errno(err->code) : 0;
@@ -230,7 +274,7 @@ int engine_apply(struct engine *engine, const Schedrig__V1__ApplyRequest *reques
 
 int engine_end_adhoc(struct engine *engine, struct err *err)
 {
-	int r = begin_adhoc(engine, err);
+	int r = begin_adhoc(engine, false, err);
 	if (r < 0)
 		return r;
 	Schedrig__V1__AgentRequest request = SCHEDRIG__V1__AGENT_REQUEST__INIT;
@@ -248,7 +292,9 @@ int engine_end_adhoc(struct engine *engine, struct err *err)
 		engine_emit_payload(engine, response->teardown->payloads[i]);
 	}
 	pb_free(response);
+	pthread_mutex_lock(&engine->tags_lock);
 	read_tags_free(&engine->adhoc_tags);
-	end_adhoc(engine);
+	pthread_mutex_unlock(&engine->tags_lock);
+	end_adhoc(engine, false);
 	return r;
 }

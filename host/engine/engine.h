@@ -12,6 +12,7 @@
 #include "schedrig/v1/result.pb-c.h"
 #include "schedrig/v1/scenario.pb-c.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 struct engine;
@@ -77,15 +78,28 @@ int engine_factory_answer(
 /* (any thread) Name of the running scenario copied into buffer; false when there is none. */
 bool engine_running(struct engine *engine, char *buffer, size_t size);
 
+struct freeze;
+struct freeze_times;
+/* A freeze of the caller's for a list of ops to work in. */
+struct engine_held {
+	const struct freeze *freeze; /* not thawed before the call returns */
+	/* Set (any thread) when it is to end soon: no further op begins in it. */
+	const atomic_bool *wanted_back;
+};
+/* Whether some of these ops need the VM to be frozen, or the guest to run. */
+bool engine_apply_is_cold(const Schedrig__V1__ApplyRequest *request);
+bool engine_apply_needs_guest(const Schedrig__V1__ApplyRequest *request);
 /* Ops outside a scenario, or beside one, in the ad-hoc scope; blocks. Results up to and with the failed one
- * come back also on failure. pb_free() the response. */
+ * come back also on failure. pb_free() the response. Two at a time are ERR_BUSY.
+ *
+ * held (NULL: none): cold accesses and captures work in it, whatever else is being applied. A list with an op
+ * that needs the guest to run is ERR_FAILED_PRECONDITION reason own-freeze, with nothing done; one whose
+ * freeze is wanted back ends before its next cold op with ERR_CANCELLED reason freeze-over. */
 int engine_apply(struct engine *engine, const Schedrig__V1__ApplyRequest *request,
-	Schedrig__V1__ApplyResponse **ret, struct err *err) must_check;
+	const struct engine_held *held, Schedrig__V1__ApplyResponse **ret, struct err *err) must_check;
 /* Removes what Apply made; blocks. */
 int engine_end_adhoc(struct engine *engine, struct err *err) must_check;
 
-struct freeze;
-struct freeze_times;
 /* Kernel memory for requests, beside whatever runs; block (a cold one waits for its turn to freeze, unless it
  * is to work within `held`, a freeze of the caller's, NULL: none). Batches are checked and resolved whole
  * before anything is touched; errors name the entry ("reads[2]"). pb_free() the responses. */

@@ -20,7 +20,8 @@ struct engine {
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* CLOCK_MONOTONIC; cancelled, lost, the link gone or back */
 	bool running;           /* [lock] */
-	bool applying;          /* [lock] an Apply is at work */
+	bool applying;          /* [lock] an Apply, or the end of what they made, is at work */
+	unsigned n_held;        /* [lock] Applies at work within freezes of their clients, beside that */
 	char name[129];         /* [lock] of what runs */
 	bool cancelled;         /* [lock] the running scenario */
 	char cancel_why[200];   /* [lock] */
@@ -50,13 +51,15 @@ struct engine {
 	bool ask_open;                       /* [lock] its answer is waited for */
 	Schedrig__V1__FactoryAnswer *answer; /* [lock] it came: the waiter's */
 
+	/* Nobody waits for a freeze with it: who holds one may be about to take it. */
 	pthread_mutex_t store_lock;     /* config.snapshots, layout */
-	struct snapshot_layout *layout; /* [store_lock] made on first use */
+	struct snapshot_layout *layout; /* [store_lock] made on first use, never changed then */
 
 	atomic_uint payload_serial; /* of files of ended payloads */
 	char **staged;              /* [lock] names, pushed ones included; one block; NULL: not checked */
 
-	struct read_tag *adhoc_tags; /* [lock] held by `applying` */
+	pthread_mutex_t tags_lock;   /* of every list of ops */
+	struct read_tag *adhoc_tags; /* [tags_lock] */
 };
 
 /* What a read saw last under a tag. */
@@ -120,6 +123,7 @@ struct op_context {
 	size_t n_payloads;
 	Schedrig__V1__Payload *const *definitions; /* of payloads that may end here; may be NULL */
 	size_t n_definitions;
+	const struct engine_held *held; /* cold ops work in this freeze; NULL: each has its own */
 	bool stopped; /* a failed check asked for the step's end: the rest of the list was not applied */
 	bool quiet;   /* no OpDone events */
 };
@@ -152,6 +156,8 @@ Schedrig__V1__WorkerTotals agent_totals(struct engine *engine);
 #define FREEZE_TURN_NS (30 * NS_PER_S)
 /* kernel_access.c: the VM's kernel, or NULL with the reason. */
 struct kmem *engine_kernel(struct engine *engine, struct err *err);
+/* What is known of a freeze so far. Heap memory, or NULL when there is none. */
+Schedrig__V1__FreezeInfo *engine_freeze_info(const struct freeze_times *times);
 /* Thaws, and charges the time to nobody's hold. Heap memory, or NULL when there is none. ret_times may be
  * NULL. */
 Schedrig__V1__FreezeInfo *engine_thaw(

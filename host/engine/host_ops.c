@@ -16,10 +16,10 @@ static uint64_t freeze_deadline(const Schedrig__V1__Op *op)
 	return clock_deadline_ns(op->timeout ? op->timeout->ns : FREEZE_TURN_NS);
 }
 
-/* The kernel's layout for captures, made once. NULL with the reason: registers only. With store_lock held. */
-static const struct snapshot_layout *layout(struct op_context *context, struct err *why)
+/* The kernel's layout for captures, made once. NULL with the reason: registers only. */
+static const struct snapshot_layout *layout(struct engine *engine, struct err *why)
 {
-	struct engine *engine = context->engine;
+	SCOPE_LOCK(&engine->store_lock);
 	if (!engine->layout) {
 		struct kmem *kmem = engine_kernel(engine, why);
 		if (kmem)
@@ -28,10 +28,11 @@ static const struct snapshot_layout *layout(struct op_context *context, struct e
 	return engine->layout;
 }
 
-/* Keeps a decoded snapshot; it is the store's then. With store_lock held. */
+/* Keeps a decoded snapshot; it is the store's then. */
 static int keep_snapshot(
 	struct engine *engine, struct snapshot *snapshot, Schedrig__V1__SnapshotInfo *info, struct err *err)
 {
+	SCOPE_LOCK(&engine->store_lock);
 	char file[1100] = "";
 	struct snapshot *kept = snapshot;
 	int r = engine->config.snapshots ? snapshot_store_add(engine->config.snapshots, snapshot, err) : 0;
@@ -74,29 +75,45 @@ static void emit_snapshot(struct engine *engine, Schedrig__V1__SnapshotInfo *inf
 	engine_emit(engine, &event);
 }
 
+/* In the freeze of the caller's if it lends one. */
+static int capture(struct op_context *context, const Schedrig__V1__Op *op, struct snapshot_raw *raw,
+	struct freeze_times *ret_times, Schedrig__V1__FreezeInfo **ret_info, struct err *err)
+{
+	struct engine *engine = context->engine;
+	const struct freeze *held = context->held ? context->held->freeze : NULL;
+	struct freeze *own;
+	if (held) {
+		snapshot_capture(raw, held);
+		*ret_times = freeze_times_so_far(held);
+		*ret_info = engine_freeze_info(ret_times);
+		return 0;
+	}
+	if (vm_freeze(engine->config.vm, freeze_deadline(op), &own, err) < 0)
+		return err_wrap(err, "cannot freeze the VM");
+	snapshot_capture(raw, own);
+	*ret_info = engine_thaw(engine, own, ret_times);
+	return 0;
+}
+
 static int apply_capture(struct op_context *context, const Schedrig__V1__Op *op,
 	Schedrig__V1__OpResult *result, struct err *err)
 {
 	struct engine *engine = context->engine;
-	const Schedrig__V1__CaptureSnapshot *capture = op->capture_snapshot;
+	const Schedrig__V1__CaptureSnapshot *ask = op->capture_snapshot;
 	uint32_t parts;
-	if (snapshot_parts((const char *const *)capture->what, capture->n_what, &parts, err) < 0)
+	if (snapshot_parts((const char *const *)ask->what, ask->n_what, &parts, err) < 0)
 		return err_at(err, "what");
 	if (!engine->config.vm)
 		return err_set(err, ERR_FAILED_PRECONDITION, "there is no VM to capture");
-	SCOPE_LOCK(&engine->store_lock);
 	struct err why = ERR_INIT;
-	const struct snapshot_layout *known = layout(context, &why);
+	const struct snapshot_layout *known = layout(engine, &why);
 	_cleanup_(snapshot_raw_free_p) struct snapshot_raw *raw =
-		snapshot_raw_new(known, &why, capture->name, parts, engine->config.layout->n_cpus, err);
+		snapshot_raw_new(known, &why, ask->name, parts, engine->config.layout->n_cpus, err);
 	if (!raw)
 		return err_errno(err->code);
-	struct freeze *freeze;
-	if (vm_freeze(engine->config.vm, freeze_deadline(op), &freeze, err) < 0)
-		return err_wrap(err, "cannot freeze the VM");
-	snapshot_capture(raw, freeze);
 	struct freeze_times times;
-	result->freeze = engine_thaw(engine, freeze, &times);
+	if (capture(context, op, raw, &times, &result->freeze, err) < 0)
+		return err_errno(err->code);
 	struct snapshot *snapshot = snapshot_decode(raw, &times, err);
 	Schedrig__V1__SnapshotInfo *info = malloc(sizeof(*info));
 	if (!snapshot || !info) {
@@ -117,12 +134,10 @@ static int apply_capture(struct op_context *context, const Schedrig__V1__Op *op,
 
 void engine_capture_end(struct engine *engine, const struct freeze *freeze, const char *name)
 {
-	struct op_context context = {.engine = engine};
 	struct err why = ERR_INIT, err = ERR_INIT;
 	if (!engine->config.vm)
 		return;
-	SCOPE_LOCK(&engine->store_lock);
-	const struct snapshot_layout *known = layout(&context, &why);
+	const struct snapshot_layout *known = layout(engine, &why);
 	_cleanup_(snapshot_raw_free_p) struct snapshot_raw *raw =
 		snapshot_raw_new(known, &why, name, SNAPSHOT_ALL, engine->config.layout->n_cpus, &err);
 	if (!raw)

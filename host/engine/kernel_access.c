@@ -20,7 +20,7 @@ struct kmem *engine_kernel(struct engine *engine, struct err *err)
 	return config->kmem(config->arg, err);
 }
 
-static Schedrig__V1__FreezeInfo *freeze_info(const struct freeze_times *times)
+Schedrig__V1__FreezeInfo *engine_freeze_info(const struct freeze_times *times)
 {
 	Schedrig__V1__FreezeInfo *info = malloc(sizeof(*info));
 	if (!info)
@@ -51,7 +51,7 @@ Schedrig__V1__FreezeInfo *engine_thaw(
 	engine_account_freeze(engine, &times);
 	if (ret_times)
 		*ret_times = times;
-	return freeze_info(&times);
+	return engine_freeze_info(&times);
 }
 
 int kernel_turn_begin(
@@ -77,7 +77,7 @@ Schedrig__V1__FreezeInfo *kernel_turn_end(struct kernel_turn *turn)
 	if (!turn->freeze)
 		return NULL;
 	struct freeze_times times = freeze_times_so_far(turn->freeze);
-	return freeze_info(&times);
+	return engine_freeze_info(&times);
 }
 
 static int no_memory(struct err *err)

@@ -47,6 +47,11 @@ static uint64_t freeze_deadline(const Schedrig__V1__Op *op)
 	return clock_deadline_ns(op->timeout ? op->timeout->ns : FREEZE_TURN_NS);
 }
 
+static const struct freeze *op_freeze(const struct op_context *context)
+{
+	return context->held ? context->held->freeze : NULL;
+}
+
 static int no_memory(struct err *err)
 {
 	return err_set_os(err, ERR_HOST, ENOMEM, "cannot keep what was read");
@@ -71,6 +76,7 @@ static int add_value(struct op_context *context, Schedrig__V1__OpResult *result,
 	result->reads[result->n_reads++] = value;
 	if (!*tag || value->old)
 		return 0;
+	SCOPE_LOCK(&context->engine->tags_lock);
 	/* Width 0: there is no one number that from_read could write. */
 	return read_tags_set(
 		context->tags, tag, value->value, value->bits && !value->every_cpu ? value->width : 0, err);
@@ -83,7 +89,8 @@ int kernel_op_read(struct op_context *context, const Schedrig__V1__Op *op, Sched
 	Schedrig__V1__KernelRead **wire = cold ? op->read_kernel_cold->reads : op->read_kernel_hot->reads;
 	size_t n = cold ? op->read_kernel_cold->n_reads : op->read_kernel_hot->n_reads;
 	_cleanup_(kernel_values_deinit) struct kernel_values values;
-	const struct kernel_way way = {.cold = cold, .deadline_ns = freeze_deadline(op)};
+	const struct kernel_way way = {
+		.cold = cold, .held = op_freeze(context), .deadline_ns = freeze_deadline(op)};
 	int r = kernel_read(context->engine, wire, n, &way, &values, err);
 	result->freeze = TAKE_PTR(values.freeze);
 	if (r < 0)
@@ -128,6 +135,7 @@ static int value_from_read(struct op_context *context, const Schedrig__V1__Kerne
 	struct read_tag *tag = NULL;
 	*ret = (struct kmem_write){
 		.want_old = wire->want_old, .verify = wire->verify, .force = wire->force, .op = KMEM_SET};
+	SCOPE_LOCK(&context->engine->tags_lock);
 	HASH_FIND_STR(*context->tags, name, tag);
 	if (!tag)
 		return err_set(err, ERR_NOT_FOUND, "no earlier read has the tag '%.80s'", name);
@@ -214,7 +222,8 @@ int kernel_op_write(struct op_context *context, const struct planned_op *ops, si
 	if (r < 0)
 		return r;
 	*ret_failed = 0;
-	const struct kernel_way way = {.cold = cold, .deadline_ns = freeze_deadline(ops[0].op)};
+	const struct kernel_way way = {
+		.cold = cold, .held = op_freeze(context), .deadline_ns = freeze_deadline(ops[0].op)};
 	r = kernel_write(context->engine, writes, total, &way, &results[0]->freeze, err);
 	if (r < 0 && *err->place == '[') {
 		size_t entry, index = strtoul(err->place + 1, NULL, 10);

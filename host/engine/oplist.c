@@ -282,11 +282,6 @@ int ops_loop(struct op_context *context, const struct planned_op *ops, size_t n,
 	return r;
 }
 
-static bool is_guest(const struct planned_op *planned)
-{
-	return op_kind_side(op_kind(planned->op)) == OP_SIDE_GUEST;
-}
-
 /* The payload that an op waits for or kills; NULL: the op is of another kind. */
 static const char *ended_payload(const Schedrig__V1__Op *op)
 {
@@ -304,7 +299,7 @@ static const char *ended_payload(const Schedrig__V1__Op *op)
 bool ops_loop_in_guest(const struct planned_op *ops, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (!is_guest(&ops[i]) || ended_payload(ops[i].op) || op_has_uptime(ops[i].op))
+		if (!op_is_guests(ops[i].op) || ended_payload(ops[i].op) || op_has_uptime(ops[i].op))
 			return false;
 	return true;
 }
@@ -313,7 +308,7 @@ bool ops_loop_in_guest(const struct planned_op *ops, size_t n)
 static size_t guest_run(const struct op_context *context, const struct planned_op *ops, size_t n)
 {
 	size_t count = 0, bytes = 0;
-	while (count < n && is_guest(&ops[count])) {
+	while (count < n && op_is_guests(ops[count].op)) {
 		bytes += schedrig__v1__op__get_packed_size(ops[count].op) + sizeof(ops[count].place) + 16;
 		if (count && bytes > BATCH_BYTES)
 			break;
@@ -385,6 +380,12 @@ static int apply_host(struct op_context *context, const struct planned_op *ops, 
 	return verdict;
 }
 
+/* Relaxed: whoever wants it back waits for the end of the list by other means. */
+static bool freeze_wanted_back(const struct op_context *context)
+{
+	return context->held && atomic_load_explicit(context->held->wanted_back, memory_order_relaxed);
+}
+
 int ops_apply(struct op_context *context, const struct planned_op *ops, size_t n, struct err *err)
 {
 	for (size_t i = 0; i < n && !context->stopped;) {
@@ -393,6 +394,14 @@ int ops_apply(struct op_context *context, const struct planned_op *ops, size_t n
 		if (why == ENGINE_WAIT_LOST || (why && context->scope != SCHEDRIG__V1__SCOPE__SCOPE_ADHOC))
 			return err_at(err, "%s", ops[i].place);
 		*err = ERR_INIT;
+		if (op_is_cold(ops[i].op) && freeze_wanted_back(context)) {
+			err_set(err, ERR_CANCELLED,
+				"%s was to be done within the client's freeze, which ended before: its lease "
+				"ran out, the client went away, or somebody thawed the VM",
+				op_kind_name(op_kind(ops[i].op)));
+			err_reason(err, "freeze-over");
+			return err_at(err, "%s", ops[i].place);
+		}
 		size_t count = guest_run(context, ops + i, n - i);
 		int r;
 		if (count) {

@@ -36,6 +36,23 @@ enum op_side op_kind_side(int kind)
 	return kind < 0 ? OP_SIDE_HOST : kinds[kind].side;
 }
 
+bool op_is_guests(const Schedrig__V1__Op *op)
+{
+	return op_kind_side(op_kind(op)) == OP_SIDE_GUEST;
+}
+
+bool op_is_cold(const Schedrig__V1__Op *op)
+{
+	switch (op_kind(op)) {
+	case OP_READ_KERNEL_COLD:
+	case OP_WRITE_KERNEL_COLD:
+	case OP_CAPTURE_SNAPSHOT:
+		return true;
+	default:
+		return false;
+	}
+}
+
 const char *op_kind_field(int kind)
 {
 	return kind < 0 ? "unknown" : kinds[kind].snake;

@@ -217,8 +217,37 @@ void engine_cancel(struct engine *engine, const char *why)
 	pthread_cond_broadcast(&engine->changed);
 }
 
+bool engine_apply_needs_guest(const Schedrig__V1__ApplyRequest *request)
+{
+	return false;
+}
+
+bool engine_apply_is_cold(const Schedrig__V1__ApplyRequest *request)
+{
+	for (size_t i = 0; i < request->n_ops; i++)
+		if (request->ops[i]->kind_case == SCHEDRIG__V1__OP__KIND_READ_KERNEL_COLD ||
+			request->ops[i]->kind_case == SCHEDRIG__V1__OP__KIND_CAPTURE_SNAPSHOT)
+			return true;
+	return false;
+}
+
+static bool wait_wanted_back(struct engine *engine, const struct engine_held *held)
+{
+	uint64_t until = clock_deadline_ns(20 * NS_PER_S);
+	for (;;) {
+		if (atomic_load(held->wanted_back))
+			return true;
+		pthread_mutex_lock(&engine->lock);
+		bool released = engine->released;
+		pthread_mutex_unlock(&engine->lock);
+		if (released || !clock_left_ns(until))
+			return false;
+		nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
+	}
+}
+
 int engine_apply(struct engine *engine, const Schedrig__V1__ApplyRequest *request,
-	Schedrig__V1__ApplyResponse **ret, struct err *err)
+	const struct engine_held *held, Schedrig__V1__ApplyResponse **ret, struct err *err)
 {
 	int r = 0;
 	set_busy(engine, 1, false);
@@ -232,6 +261,10 @@ int engine_apply(struct engine *engine, const Schedrig__V1__ApplyRequest *reques
 		Schedrig__V1__OpResult *result = response->results[response->n_results++] =
 			calloc(1, sizeof(*result));
 		schedrig__v1__op_result__init(result);
+		if (op->kind_case == SCHEDRIG__V1__OP__KIND_READ_KERNEL_COLD)
+			name = held ? "held" : "own";
+		if (op->kind_case == SCHEDRIG__V1__OP__KIND_CAPTURE_SNAPSHOT)
+			name = !held ? "own" : wait_wanted_back(engine, held) ? "wanted-back" : "released";
 		result->kind = copy(name);
 		if (strcmp(name, "slow") == 0) {
 			SCOPE_LOCK(&engine->lock);

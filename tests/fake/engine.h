@@ -11,7 +11,10 @@
  *            "broken"     engine_run() itself fails
  *            other        passes
  *   add_cgroup "slow"     waits for fake_engine_release()
- *              "fail"     fails with NotFound and its result so far */
+ *              "fail"     fails with NotFound and its result so far
+ *   read_kernel_cold      its kind says whose freeze: "own", "held"
+ *   capture_snapshot      waits until the freeze it is in is wanted back ("wanted-back"), or for
+ *                         fake_engine_release() ("released"); "own": it is in none */
 #ifndef TESTS_FAKE_ENGINE_H
 #define TESTS_FAKE_ENGINE_H
 

@@ -249,9 +249,9 @@ static void invariant(unsigned n, unsigned batches)
 			bare_wait_moved(b, k, at[k]);
 	}
 	cr_assert_eq(broken(b), 0, "%" PRIu64 " checks saw half a cold batch", broken(b));
-	/* The same guest sees that a hot one is not one moment. Batch after batch without a rest, on whatever CPU
-	 * there is: a writer that shares the vCPUs' only CPU and sleeps between batches is never interrupted amid
-	 * one. */
+	/* The same guest sees that a hot one is not one moment. Batch after batch without a rest, on whatever
+	 * CPU there is: a writer that shares the vCPUs' only CPU and sleeps between batches is never
+	 * interrupted amid one. */
 	leave_the_vcpus_cpu();
 	uint64_t limit_ns = clock_deadline_ns(60 * NS_PER_S);
 	while (broken(b) == 0) {

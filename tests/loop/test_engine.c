@@ -256,17 +256,17 @@ Test(engine, adhoc_ops_live_until_their_end, .timeout = 60)
 	request.ops = s->steps[0]->ops;
 	request.n_payloads = 1;
 	request.payloads = s->payloads;
-	cr_assert_eq(
-		engine_apply(rig.engine, &request, &response, &err), 0, "%s: %s", err.place, err.message);
+	cr_assert_eq(engine_apply(rig.engine, &request, NULL, &response, &err), 0, "%s: %s", err.place,
+		err.message);
 	cr_assert_eq(response->n_results, 3);
 	pb_free(response);
 	/* A scenario beside it leaves it alone. */
 	pb_free(rig_run(&rig, "duration: 50ms\nsteps: [{setup: [{name: x}]}]\n"));
-	cr_assert_lt(engine_apply(rig.engine, &request, &response, &err), 0);
+	cr_assert_lt(engine_apply(rig.engine, &request, NULL, &response, &err), 0);
 	cr_assert_eq(err.code, ERR_ALREADY_EXISTS, "%s", err.message);
 	pb_free(response);
 	cr_assert_eq(engine_end_adhoc(rig.engine, &err), 0, "%s", err.message);
-	cr_assert_eq(engine_apply(rig.engine, &request, &response, &err), 0, "%s", err.message);
+	cr_assert_eq(engine_apply(rig.engine, &request, NULL, &response, &err), 0, "%s", err.message);
 	pb_free(response);
 	cr_assert_eq(engine_end_adhoc(rig.engine, &err), 0);
 	pb_free(s);
@@ -305,7 +305,7 @@ static void *wait_for_nap(void *arg)
 	struct waiter *w = arg;
 	struct err err = ERR_INIT;
 	PB(ApplyResponse) *response = NULL;
-	w->r = engine_apply(w->rig->engine, &w->request, &response, &err);
+	w->r = engine_apply(w->rig->engine, &w->request, NULL, &response, &err);
 	pb_free(response);
 	return NULL;
 }
@@ -332,8 +332,8 @@ Test(engine, workers_are_told_about_while_ops_wait, .timeout = 120)
 	request.ops = s->steps[0]->ops;
 	request.n_payloads = waiter.request.n_payloads = 1;
 	request.payloads = waiter.request.payloads = s->payloads;
-	cr_assert_eq(
-		engine_apply(rig.engine, &request, &response, &err), 0, "%s: %s", err.place, err.message);
+	cr_assert_eq(engine_apply(rig.engine, &request, NULL, &response, &err), 0, "%s: %s", err.place,
+		err.message);
 	int32_t spawned = response->results[1]->pids[0], nap = response->results[3]->pids[0];
 	pb_free(response);
 	waiter.request.n_ops = s->steps[1]->n_ops;

@@ -591,7 +591,7 @@ static void apply_one(struct rig *rig, PB(Op) * op)
 	struct err err = ERR_INIT;
 	request.ops = &op;
 	request.n_ops = 1;
-	cr_assert_eq(engine_apply(rig->engine, &request, &response, &err), 0, "%s", err.message);
+	cr_assert_eq(engine_apply(rig->engine, &request, NULL, &response, &err), 0, "%s", err.message);
 	pb_free(response);
 }
 

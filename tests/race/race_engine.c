@@ -75,7 +75,7 @@ static void *apply(void *arg)
 	while (!atomic_load(&stop)) {
 		struct err err = ERR_INIT;
 		Schedrig__V1__ApplyResponse *response = NULL;
-		if (engine_apply(engine, &request, &response, &err) < 0)
+		if (engine_apply(engine, &request, NULL, &response, &err) < 0)
 			fail(err.message);
 		pb_free(response);
 		if (engine_end_adhoc(engine, &err) < 0)

@@ -499,12 +499,12 @@ Test(run, apply_outside_a_scenario)
 	struct err err = ERR_INIT;
 	request.n_ops = ops->steps[0]->n_ops;
 	request.ops = ops->steps[0]->ops;
-	cr_assert_lt(engine_apply(rig.engine, &request, &response, &err), 0);
+	cr_assert_lt(engine_apply(rig.engine, &request, NULL, &response, &err), 0);
 	cr_assert_str_eq(err.place, "ops[1]");
 	cr_assert_eq(response->n_results, 2);
 	pb_free(response);
 	request.ops[0]->add_cgroup->name[0] = '/';
-	cr_assert_lt(engine_apply(rig.engine, &request, &response, &err), 0);
+	cr_assert_lt(engine_apply(rig.engine, &request, NULL, &response, &err), 0);
 	cr_assert_eq(err.code, ERR_INVALID_ARGUMENT);
 	cr_assert_str_eq(err.place, "ops[0].name");
 	pb_free(response);
