@@ -111,12 +111,16 @@ int parse_duration_ns(const char *text, uint64_t *ret_ns, struct err *err)
 	}
 	uint64_t total = 0;
 	const char *p = text;
+	size_t last = ARRAY_SIZE(units);
 	do {
 		uint64_t whole, fraction, value;
+		bool digits = isdigit((unsigned char)*p);
 		if (!scaled_number(&p, &whole, &fraction))
 			return err_set(err, ERR_INVALID_ARGUMENT,
-				"'%.40s' is not a duration: write a number with a unit, such as 250us or "
-				"1m30s",
+				digits && isdigit((unsigned char)*p)
+					? "'%.40s' is too long for a duration"
+					: "'%.40s' is not a duration: write a number with a unit, such as "
+					  "250us or 1m30s",
 				text);
 		size_t i = 0;
 		for (; i < ARRAY_SIZE(units); i++) {
@@ -129,6 +133,11 @@ int parse_duration_ns(const char *text, uint64_t *ret_ns, struct err *err)
 		if (i == ARRAY_SIZE(units))
 			return err_set(err, ERR_INVALID_ARGUMENT, "'%.40s' %s: units are ns, us, ms, s, m, h",
 				text, *p ? "has an unknown unit" : "has no unit");
+		if (i >= last)
+			return err_set(err, ERR_INVALID_ARGUMENT,
+				"'%.40s' has its units out of order: larger ones come first, each once",
+				text);
+		last = i;
 		if (!times_unit(whole, fraction, units[i].ns, &value) ||
 			__builtin_add_overflow(total, value, &total))
 			return err_set(err, ERR_INVALID_ARGUMENT, "'%.40s' is too long for a duration", text);
@@ -143,8 +152,10 @@ int parse_size_bytes(const char *text, uint64_t *ret_bytes, struct err *err)
 	const char *p = text;
 	uint64_t whole, fraction, unit = 1;
 	if (!scaled_number(&p, &whole, &fraction))
-		return err_set(
-			err, ERR_INVALID_ARGUMENT, "'%.40s' is not a size: write it like 64M or 4GiB", text);
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			isdigit((unsigned char)*p) ? "'%.40s' is too large for a size"
+						   : "'%.40s' is not a size: write it like 64M or 4GiB",
+			text);
 	const char *letter = *p ? strchr(letters, *p) : NULL;
 	if (letter) {
 		unit = UINT64_C(1) << (10 * (letter - letters + 1));

@@ -151,6 +151,9 @@ int scene_set_cpuset(struct scene *scene, const struct scene_call *call, const c
 int scene_swap_cpusets(
 	struct scene *scene, const struct scene_call *call, const char *a, const char *b, struct err *err)
 {
+	if (!strcmp(a, b))
+		return err_set(
+			err, ERR_INVALID_ARGUMENT, "a and b are both \"%s\": this would do nothing", a);
 	SCOPE_LOCK(&scene->lock);
 	struct scene_cgroup *first, *second;
 	struct scene_cpus was_first, was_second;

@@ -34,11 +34,37 @@ static const char *line_of(const struct cli_file *file, unsigned line, size_t *r
 	return at;
 }
 
-/* Files are anybody's: control characters must not reach a terminal. */
+/* Length of the character at `s`, 0 if it is none: not UTF-8, or one that controls a terminal (C0, DEL, C1)
+ * or turns the direction of what follows (U+202A..202E, U+2066..2069). */
+static size_t plain_character(const unsigned char *s, size_t left)
+{
+	if (s[0] < 0x80)
+		return s[0] >= 32 && s[0] != 127;
+	size_t n = s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
+	if (n == 0 || n > left)
+		return 0;
+	for (size_t i = 1; i < n; i++)
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	bool c1 = s[0] == 0xc2 && s[1] < 0xa0;
+	bool turns = s[0] == 0xe2 && ((s[1] == 0x80 && s[2] >= 0xaa && s[2] <= 0xae) ||
+					     (s[1] == 0x81 && s[2] >= 0xa6 && s[2] <= 0xa9));
+	return c1 || turns ? 0 : n;
+}
+
+/* Files are anybody's: what is no plain text must not reach a terminal. A byte of it becomes a space, or '?'
+ * beyond ASCII. */
 static void print_safe(const char *text, size_t length)
 {
-	for (size_t i = 0; i < length; i++)
-		fputc((unsigned char)text[i] < 32 || text[i] == 127 ? ' ' : text[i], stderr);
+	const unsigned char *s = (const unsigned char *)text;
+	for (size_t i = 0; i < length;) {
+		size_t n = plain_character(s + i, length - i);
+		if (n)
+			fwrite(s + i, 1, n, stderr);
+		else
+			fputc(s[i] < 0x80 ? ' ' : '?', stderr);
+		i += n ? n : 1;
+	}
 }
 
 static void collect(

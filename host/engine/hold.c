@@ -8,6 +8,7 @@
 
 /* Beyond this nothing can be added to a clock. */
 #define HOLD_MAX_NS (UINT64_MAX / 4)
+#define HOUR_NS UINT64_C(3600000000000)
 
 static int check_fraction(double f, bool zero_allowed, const char *form, struct err *err)
 {
@@ -31,16 +32,18 @@ int hold_check(const Schedrig__V1__Hold *hold, struct err *err)
 		return check_fraction(hold->settled->fraction, true, "settled", err);
 	case SCHEDRIG__V1__HOLD__FORM_FIXED:
 		if (hold->fixed->ns > HOLD_MAX_NS)
-			return err_set(
-				err, ERR_INVALID_ARGUMENT, "the hold is beyond the range of the clock");
+			return err_set(err, ERR_INVALID_ARGUMENT,
+				"the hold is beyond the range of the clock: at most %lluh",
+				(unsigned long long)(HOLD_MAX_NS / HOUR_NS));
 		return 0;
 	case SCHEDRIG__V1__HOLD__FORM_LOOP:
 		if (hold->loop->ns == 0)
 			return err_set(err, ERR_INVALID_ARGUMENT,
 				"a loop interval of 0 would repeat the ops without a pause");
 		if (hold->loop->ns > HOLD_MAX_NS)
-			return err_set(
-				err, ERR_INVALID_ARGUMENT, "the interval is beyond the range of the clock");
+			return err_set(err, ERR_INVALID_ARGUMENT,
+				"the interval is beyond the range of the clock: at most %lluh",
+				(unsigned long long)(HOLD_MAX_NS / HOUR_NS));
 		return 0;
 	case SCHEDRIG__V1__HOLD__FORM_FULL:
 		return 0;

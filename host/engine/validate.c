@@ -11,9 +11,6 @@
 #include <stdarg.h>
 #include <string.h>
 
-/* Lengths of time beyond this cannot be added to a clock. */
-#define SPAN_MAX_NS (UINT64_MAX / 4)
-
 size_t check_enter(struct check *check, const char *fmt, ...)
 {
 	size_t before = check->place_length, room = sizeof(check->place) - before;
@@ -100,18 +97,31 @@ void check_warn(struct check *check, const char *field, const char *fmt, ...)
 	va_end(args);
 }
 
+void check_printable(struct check *check, const char *text, const char *field)
+{
+	for (const char *c = text; *c; c++) {
+		if ((unsigned char)*c >= 32 && *c != 127)
+			continue;
+		check_bad(check, ERR_INVALID_ARGUMENT, field,
+			"a name is one line of text: the byte 0x%02x in it is a control character",
+			(unsigned char)*c);
+		return;
+	}
+}
+
 static void check_head(struct check *check)
 {
 	const Schedrig__V1__Scenario *s = check->scenario;
+	check_printable(check, s->name, "name");
 	if (strlen(s->name) > LIMIT_NAME_BYTES)
 		check_bad(check, ERR_LIMIT_EXCEEDED, "name", "a name has at most %u bytes", LIMIT_NAME_BYTES);
 	if (s->duration && s->duration->ns == 0)
 		check_bad(check, ERR_INVALID_ARGUMENT, "duration",
 			"a scenario of no duration cannot do anything");
-	if (s->duration && s->duration->ns > SPAN_MAX_NS)
-		check_bad(check, ERR_INVALID_ARGUMENT, "duration", "this is beyond the range of the clock");
-	if (s->settle && s->settle->ns > SPAN_MAX_NS)
-		check_bad(check, ERR_INVALID_ARGUMENT, "settle", "this is beyond the range of the clock");
+	if (s->duration && s->duration->ns > CHECK_SPAN_MAX_NS)
+		check_bad(check, ERR_INVALID_ARGUMENT, "duration", CHECK_TOO_LONG);
+	if (s->settle && s->settle->ns > CHECK_SPAN_MAX_NS)
+		check_bad(check, ERR_INVALID_ARGUMENT, "settle", CHECK_TOO_LONG);
 	if (s->workers_per_cgroup) {
 		uint32_t n = s->workers_per_cgroup->value;
 		if (n == 0)
@@ -185,6 +195,8 @@ static void check_all(struct check *check)
 		check_step(check, s->steps[i], (int)i);
 		check_leave(check, at);
 	}
+	check_expected_tags(check, s->assertions);
+	check_asserted_names(check);
 	if (!anything_asserted(s))
 		check_warn(check, "assertions",
 			"nothing is asserted: the verdict will be Pass whatever the scheduler does");

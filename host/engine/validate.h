@@ -7,6 +7,11 @@
 #include "host/engine/names.h"
 #include "proto/work.h"
 
+/* Lengths of time beyond this cannot be added to a clock. */
+#define CHECK_SPAN_MAX_NS (UINT64_MAX / 4)
+#define CHECK_TOO_LONG "this is beyond the range of the clock: at most 1281023h"
+_Static_assert(CHECK_SPAN_MAX_NS / UINT64_C(3600000000000) == 1281023, "the sentence tells another limit");
+
 /* Mistakes that are reported; more are only counted. */
 #define CHECK_ERRORS_MAX 1000
 
@@ -45,6 +50,8 @@ void check_bad(struct check *check, enum err_code code, const char *field, const
 /* One that expect_error does not ask for, because the scenario itself is wrong. */
 void check_bad_always(struct check *check, enum err_code code, const char *field, const char *fmt, ...)
 	printf_like(4, 5);
+/* Names come up in reports and on terminals: no control characters. */
+void check_printable(struct check *check, const char *text, const char *field);
 void check_warn(struct check *check, const char *field, const char *fmt, ...) printf_like(3, 4);
 
 /* validate_cgroup.c */
@@ -96,6 +103,10 @@ void check_ops(struct check *check, Schedrig__V1__Op *const *ops, size_t n, enum
 void check_step(struct check *check, const Schedrig__V1__Step *step, int index);
 /* validate_assertions.c */
 void check_assertions(struct check *check, const Schedrig__V1__Assertions *assertions);
+/* After the ops that its values come from. */
+void check_expected_tags(struct check *check, const Schedrig__V1__Assertions *assertions);
+/* After all steps: what every layer names. */
+void check_asserted_names(struct check *check);
 /* validate_needs.c. True when the machine is not one for this scenario; *ret_reason is heap memory. */
 bool check_needs(struct check *check, const Schedrig__V1__Needs *needs, char **ret_reason);
 

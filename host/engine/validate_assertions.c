@@ -86,6 +86,56 @@ static void check_kernel_log(struct check *check, const Schedrig__V1__ExpectKern
 #undef X
 }
 
+/* At most one mistake a tag: what is read under it later does not count. */
+void check_expected_tags(struct check *check, const Schedrig__V1__Assertions *a)
+{
+	if (!a)
+		return;
+	size_t top = check_enter(check, "assertions");
+	for (size_t i = 0; i < a->n_expect_value && i < LIST_MAX; i++) {
+		const char *tag = a->expect_value[i]->tag;
+		if (!*tag || a->expect_value[i]->target || names_has_tag(&check->names, tag))
+			continue;
+		size_t at = check_enter(check, "expect_value[%zu]", i);
+		check_bad(
+			check, ERR_NOT_FOUND, "tag", "nothing is read under the tag '%.80s' up to here", tag);
+		check_leave(check, at);
+	}
+	check_leave(check, top);
+}
+
+/* A cgroup that no definition, op or factory can have made has no workers. */
+static void check_delta_cgroups(struct check *check, const Schedrig__V1__Assertions *a)
+{
+	size_t top = check_enter(check, "assertions");
+	for (size_t i = 0; a && i < a->n_delta && i < LIST_MAX; i++) {
+		const Schedrig__V1__CgroupRef *cgroup = a->delta[i]->cgroup;
+		if (!cgroup || !*cgroup->name || names_find(&check->names, cgroup->name))
+			continue;
+		size_t at = check_enter(check, "delta[%zu]", i);
+		check_bad(check, ERR_NOT_FOUND, "cgroup",
+			"the scenario never makes a cgroup '%.80s': leave it out to mean all workers",
+			cgroup->name);
+		check_leave(check, at);
+	}
+	check_leave(check, top);
+}
+
+void check_asserted_names(struct check *check)
+{
+	const Schedrig__V1__Scenario *s = check->scenario;
+	for (size_t i = 0; i < s->n_steps; i++)
+		/* What those will be called is known when they are made. */
+		if (s->steps[i]->factory)
+			return;
+	check_delta_cgroups(check, s->assertions);
+	for (size_t i = 0; i < s->n_steps && i < LIMIT_STEPS; i++) {
+		size_t at = check_enter(check, "steps[%zu]", i);
+		check_delta_cgroups(check, s->steps[i]->assertions);
+		check_leave(check, at);
+	}
+}
+
 static void check_expected_value(struct check *check, const Schedrig__V1__ExpectValue *expect)
 {
 	if (!expect->value || expect->value->form_case == SCHEDRIG__V1__COMPARISON__FORM__NOT_SET)

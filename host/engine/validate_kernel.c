@@ -136,7 +136,8 @@ static void check_value(struct check *check, const Schedrig__V1__Value *value)
 			check_bad(check, ERR_INVALID_ARGUMENT, "from_read",
 				"from_read needs the tag of an earlier read");
 		else if (!check->adhoc && !names_has_tag(&check->names, value->from_read->tag))
-			check_bad(check, ERR_NOT_FOUND, "from_read", "no earlier read has the tag '%.80s'",
+			check_bad(check, ERR_NOT_FOUND, "from_read",
+				"no earlier read has the tag '%.80s': read it before, under that tag",
 				value->from_read->tag);
 		break;
 	default: /* any 64 bits */

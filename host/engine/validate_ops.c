@@ -7,8 +7,6 @@
 
 #include <string.h>
 
-#define SPAN_MAX_NS (UINT64_MAX / 4)
-
 /* The cgroup that an op names must be there when it runs; NULL when it is not, or nobody can know. `lenient`:
  * in a scenario that is not strict an unknown one is only worth a warning. */
 static struct name *check_tracked(struct check *check, const char *cgroup, const char *field, bool lenient)
@@ -38,7 +36,11 @@ static struct name *check_tracked(struct check *check, const char *cgroup, const
 		check_warn(check, field, "there is no cgroup '%.80s' at this point: the op will do nothing",
 			cgroup);
 	else
-		check_bad(check, ERR_NOT_FOUND, field, "there is no cgroup '%.80s' at this point", cgroup);
+		check_bad(check, ERR_NOT_FOUND, field,
+			"there is no cgroup '%.80s' at this point%s: define it in the backdrop, or make it "
+			"with "
+			"add_cgroup or add_cgroup_def earlier in this step",
+			cgroup, name ? " any longer" : "");
 	return NULL;
 }
 
@@ -207,6 +209,10 @@ static void check_move_all_tasks(struct check *check, const Schedrig__V1__Op *op
 
 static void check_swap_cpusets(struct check *check, const Schedrig__V1__Op *op, enum name_owner owner)
 {
+	if (strcmp(op->swap_cpusets->a, op->swap_cpusets->b) == 0) {
+		check_bad(check, ERR_INVALID_ARGUMENT, "b", "a and b are the same: this would do nothing");
+		return;
+	}
 	struct name *a = check_tracked(check, op->swap_cpusets->a, "a", false);
 	struct name *b = check_tracked(check, op->swap_cpusets->b, "b", false);
 	if (!a || !b || check->waived != ERR_NONE)
@@ -283,7 +289,8 @@ static void check_capture_snapshot(struct check *check, const Schedrig__V1__Op *
 	uint32_t parts;
 	if (check->in_loop)
 		check_bad_always(check, ERR_INVALID_ARGUMENT, NULL,
-			"a snapshot in a loop step would freeze the VM in every pass");
+			"a snapshot in a loop step would freeze the VM in every pass: put it into a step of "
+			"its own");
 	if (!*capture->name || strlen(capture->name) >= SNAPSHOT_NAME_MAX || strchr(capture->name, '/') ||
 		*capture->name == '.')
 		check_bad(check, ERR_INVALID_ARGUMENT, "name",
@@ -300,11 +307,14 @@ static void check_steer_irq(struct check *check, const Schedrig__V1__Op *op, enu
 	if (strlen(steer->irq) > LIMIT_NAME_BYTES)
 		check_bad(check, ERR_INVALID_ARGUMENT, "irq",
 			"an interrupt's number or action has at most %u bytes", LIMIT_NAME_BYTES);
+	if (!check->layout && steer->cpu >= CPUSET_MAX)
+		check_bad(check, ERR_INVALID_ARGUMENT, "cpu", "no machine has a CPU %u: numbers are below %d",
+			steer->cpu, CPUSET_MAX);
 	if (check->layout && steer->cpu >= check->layout->n_cpus)
 		check_bad(check, ERR_INVALID_ARGUMENT, "cpu", "there is no CPU %u: the machine has %u",
 			steer->cpu, check->layout->n_cpus);
-	if (steer->wait && steer->wait->ns > SPAN_MAX_NS)
-		check_bad(check, ERR_INVALID_ARGUMENT, "wait", "this is beyond the range of the clock");
+	if (steer->wait && steer->wait->ns > CHECK_SPAN_MAX_NS)
+		check_bad(check, ERR_INVALID_ARGUMENT, "wait", CHECK_TOO_LONG);
 }
 
 static void check_kernel(struct check *check, const Schedrig__V1__Op *op, enum name_owner owner)
@@ -362,8 +372,8 @@ static void check_op(struct check *check, const Schedrig__V1__Op *op, enum name_
 	if (op->timeout && op->timeout->ns == 0)
 		check_bad(check, ERR_INVALID_ARGUMENT, "timeout",
 			"a timeout of 0 leaves no time to do anything");
-	if (op->timeout && op->timeout->ns > SPAN_MAX_NS)
-		check_bad(check, ERR_INVALID_ARGUMENT, "timeout", "this is beyond the range of the clock");
+	if (op->timeout && op->timeout->ns > CHECK_SPAN_MAX_NS)
+		check_bad(check, ERR_INVALID_ARGUMENT, "timeout", CHECK_TOO_LONG);
 	if (rules[kind].not_yet)
 		check_bad(check, ERR_UNSUPPORTED, NULL, "%s is not in this version", op_kind_name(kind));
 	if (rules[kind].check)

@@ -138,6 +138,7 @@ static void check_artifacts(struct check *check, const Schedrig__V1__Payload *p)
 static void check_definition_of(struct check *check, Schedrig__V1__Payload *const *payloads, size_t i)
 {
 	const Schedrig__V1__Payload *p = payloads[i];
+	check_printable(check, p->name, "name");
 	if (!*p->name || strlen(p->name) > LIMIT_NAME_BYTES)
 		check_bad(check, ERR_INVALID_ARGUMENT, "name", "a payload needs a name of 1 to %u bytes",
 			LIMIT_NAME_BYTES);

@@ -71,6 +71,15 @@ void check_step(struct check *check, const Schedrig__V1__Step *step, int index)
 {
 	struct err err = ERR_INIT;
 	check->step = index;
+	check_printable(check, step->name, "name");
+	if (strlen(step->name) > LIMIT_NAME_BYTES)
+		check_bad(check, ERR_LIMIT_EXCEEDED, "name", "a name has at most %u bytes", LIMIT_NAME_BYTES);
+	for (int i = 0; *step->name && i < index; i++)
+		if (strcmp(check->scenario->steps[i]->name, step->name) == 0) {
+			check_warn(check, "name",
+				"steps[%d] has the same name: reports will not tell them apart", i);
+			break;
+		}
 	check->in_loop = step->hold && step->hold->form_case == SCHEDRIG__V1__HOLD__FORM_LOOP;
 	if (hold_check(step->hold, &err) < 0)
 		check_bad(check, err.code, "hold", "%s", err.message);
@@ -100,6 +109,7 @@ void check_step(struct check *check, const Schedrig__V1__Step *step, int index)
 	if (!check->in_loop)
 		check_setup(check, &setup, per_place);
 	setup_deinit(&made);
+	check_expected_tags(check, step->assertions);
 	names_end_step(&check->names, index);
 	check->in_loop = false;
 }

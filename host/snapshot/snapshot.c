@@ -37,12 +37,11 @@ int snapshot_parts(const char *const *names, size_t n, uint32_t *ret_parts, stru
 			k++;
 		if (k == SNAPSHOT_PART_COUNT)
 			return err_set(err, ERR_INVALID_ARGUMENT,
-				"snapshots have no part '%.64s': there are "
-#define X(id, text, here) " " text
-				SNAPSHOT_PART_LIST(X)
+				"snapshots have no part '%.64s': there are %s", names[i],
+			/* The list begins with a comma. */
+#define X(id, text, here) ", " text
+				&(SNAPSHOT_PART_LIST(X))[2]);
 #undef X
-					,
-				names[i]);
 		if (!parts[k].here)
 			return err_set(
 				err, ERR_UNSUPPORTED, "snapshot part '%s' is not in this version", names[i]);

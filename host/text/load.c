@@ -8,6 +8,7 @@
 #include "common/strbuf.h"
 #include "host/text/shape.h"
 #include "proto/pb.h"
+#include "schedrig/v1/scenario.pb-c.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -55,6 +56,47 @@ static size_t field_names(
 	return n;
 }
 
+/* What a name in a map of this type is the name of. */
+static const char *kind_of_names(const ProtobufCMessageDescriptor *type)
+{
+	return type == &schedrig__v1__op__descriptor ? "op" : shape_all_oneof(type) ? "form" : "field";
+}
+
+static void list_names(struct strbuf *list, const char *const *names, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		strbuf_printf(list, "%s%s", i ? ", " : "", names[i]);
+}
+
+/* Something of a wrong kind, and what is right. */
+static void wrong_kind(
+	struct load *load, const ProtobufCMessageDescriptor *type, const struct tree *node, const char *place)
+{
+	const char *names[CANDIDATES_MAX];
+	size_t n = field_names(type, names, 0, false);
+	const ProtobufCFieldDescriptor *only = shape_only_field(type);
+	_cleanup_strbuf_ struct strbuf want = STRBUF_INIT, list = STRBUF_INIT;
+	list_names(&list, names, n);
+	if (shape_special(type) == SHAPE_LIST)
+		strbuf_printf(&want, "write [%s]", strbuf_str(&list));
+	else if (type == &schedrig__v1__cpu_set__descriptor)
+		strbuf_printf(&want, "write a list of numbers as one text, such as 0-3,8");
+	else if (only && !shape_message(only))
+		strbuf_printf(&want, "write a single value");
+	else if (type->n_fields == 0)
+		strbuf_printf(&want, "it has no fields, write {}");
+	else
+		strbuf_printf(&want, "write a map, {%s: ...}%s%.380s", names[0],
+			n > 1 ? ", with what is needed of " : "", n > 1 ? strbuf_str(&list) : "");
+	if (node->kind == TREE_SCALAR)
+		text_errors_add(load->errors, ERR_INVALID_ARGUMENT, node->line, node->column, place,
+			"'%.60s' cannot stand here: %s", node->text, strbuf_str(&want));
+	else
+		text_errors_add(load->errors, ERR_INVALID_ARGUMENT, node->line, node->column, place,
+			"a %s cannot stand here: %s", node->kind == TREE_LIST ? "list" : "map",
+			strbuf_str(&want));
+}
+
 static void unknown_name(struct load *load, const ProtobufCMessageDescriptor *type, const char *what,
 	const char *word, unsigned line, unsigned column, const char *place, bool oneof_only)
 {
@@ -67,8 +109,7 @@ static void unknown_name(struct load *load, const ProtobufCMessageDescriptor *ty
 		return;
 	}
 	_cleanup_strbuf_ struct strbuf list = STRBUF_INIT;
-	for (size_t i = 0; i < n; i++)
-		strbuf_printf(&list, "%s%s", i ? ", " : "", names[i]);
+	list_names(&list, names, n);
 	text_errors_add(load->errors, ERR_INVALID_ARGUMENT, line, column, place,
 		"unknown %s '%.60s': %s%.400s", what, word, n ? "there are " : "there are none here",
 		strbuf_str(&list));
@@ -87,7 +128,7 @@ static void load_repeated(struct load *load, ProtobufCMessage *message, const Pr
 {
 	if (node->kind != TREE_LIST) {
 		text_errors_add(load->errors, ERR_INVALID_ARGUMENT, node->line, node->column, place,
-			"%s takes a list: write [...]", field->name);
+			"%s is a list: write [...], or lines that begin with '- '", field->name);
 		return;
 	}
 	const ProtobufCMessageDescriptor *type = shape_message(field);
@@ -150,7 +191,8 @@ static bool load_bare_form(
 		return false;
 	if (shape_message(field)->n_fields > 0) {
 		text_errors_add(load->errors, ERR_INVALID_ARGUMENT, node->line, node->column, place,
-			"'%s' needs its fields: write {%s: ...}", field->name, field->name);
+			"'%s' needs its fields: write {%s: ...}, or {%s: {}} for their defaults", field->name,
+			field->name, field->name);
 		return true;
 	}
 	ProtobufCMessage *sub = message_new(load, field->descriptor);
@@ -167,7 +209,11 @@ static void load_from_scalar(
 	const ProtobufCMessageDescriptor *type = message->descriptor;
 	const ProtobufCFieldDescriptor *only = shape_only_field(type);
 	enum shape_special special = shape_special(type);
-	if (special == SHAPE_DURATION) {
+	bool empty = node->plain && !*node->text;
+	if (empty && (special == SHAPE_DURATION || special == SHAPE_SIZE)) {
+		text_errors_add(load->errors, ERR_INVALID_ARGUMENT, node->line, node->column, place,
+			"there is no value here: write one or leave the field out");
+	} else if (special == SHAPE_DURATION) {
 		(void)load_duration(load, node, place, field_at(message, only));
 	} else if (special == SHAPE_SIZE) {
 		(void)load_size(load, node, place, field_at(message, only));
@@ -177,13 +223,11 @@ static void load_from_scalar(
 		load_field(load, message, only, node, place);
 	} else if (load_bare_form(load, message, node, place)) {
 		return;
-	} else if (shape_all_oneof(type)) {
-		unknown_name(load, type, "form", node->text, node->line, node->column, place, true);
+	} else if (shape_all_oneof(type) || type == &schedrig__v1__op__descriptor) {
+		unknown_name(
+			load, type, kind_of_names(type), node->text, node->line, node->column, place, true);
 	} else {
-		text_errors_add(load->errors, ERR_INVALID_ARGUMENT, node->line, node->column, place,
-			type->n_fields ? "'%.60s' cannot stand here: write a map {field: value, ...}"
-				       : "'%.60s' cannot stand here: it has no fields, write {}",
-			node->text);
+		wrong_kind(load, type, node, place);
 	}
 }
 
@@ -208,8 +252,7 @@ static void load_from_list(
 	} else if (only && only->label == PROTOBUF_C_LABEL_REPEATED) {
 		load_field(load, message, only, node, sub_place(load, place, only));
 	} else {
-		text_errors_add(load->errors, ERR_INVALID_ARGUMENT, node->line, node->column, place,
-			"a list cannot stand here: write a map {field: value, ...}");
+		wrong_kind(load, type, node, place);
 	}
 }
 
@@ -248,8 +291,8 @@ static void load_entry(
 			return;
 	}
 	if (!field) {
-		unknown_name(load, type, shape_all_oneof(type) ? "form" : "field", entry->key,
-			entry->key_line, entry->key_column, place, false);
+		unknown_name(load, type, kind_of_names(type), entry->key, entry->key_line, entry->key_column,
+			place, false);
 		return;
 	}
 	if (shape_is_oneof(field) && *oneof_case(into, field)) {

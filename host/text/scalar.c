@@ -41,17 +41,27 @@ bool load_size(struct load *load, const struct tree *node, const char *place, ui
 	return false;
 }
 
+/* Digits of a whole number, however many: what cannot be read then is too large. */
+static bool is_whole(const char *text)
+{
+	text += *text == '-' || *text == '+';
+	bool hex = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
+	text += hex ? 2 : 0;
+	return *text && !text[strspn(text, hex ? "0123456789abcdefABCDEF" : "0123456789")];
+}
+
 static bool read_signed(
 	struct load *load, const struct tree *node, const char *place, int64_t min, int64_t max, int64_t *ret)
 {
 	int64_t value;
-	if (parse_i64(node->text, &value, NULL) < 0) {
+	bool fits = parse_i64(node->text, &value, NULL) == 0;
+	if (!fits && !is_whole(node->text)) {
 		bad(load, node, place, "a whole number");
 		return false;
 	}
-	if (value < min || value > max) {
+	if (!fits || value < min || value > max) {
 		text_errors_add(load->errors, ERR_INVALID_ARGUMENT, node->line, node->column, place,
-			"%s is out of range: %" PRId64 " to %" PRId64, node->text, min, max);
+			"%.60s is out of range: %" PRId64 " to %" PRId64, node->text, min, max);
 		return false;
 	}
 	*ret = value;
@@ -62,15 +72,14 @@ static bool read_unsigned(
 	struct load *load, const struct tree *node, const char *place, uint64_t max, uint64_t *ret)
 {
 	uint64_t value;
-	if (parse_u64(node->text, &value, NULL) < 0) {
-		int64_t negative;
-		bool is_negative = parse_i64(node->text, &negative, NULL) == 0 && negative < 0;
-		bad(load, node, place, is_negative ? "a number from 0 up" : "a whole number");
+	bool fits = parse_u64(node->text, &value, NULL) == 0;
+	if (!fits && (!is_whole(node->text) || *node->text == '-')) {
+		bad(load, node, place, is_whole(node->text) ? "a number from 0 up" : "a whole number");
 		return false;
 	}
-	if (value > max) {
+	if (!fits || value > max) {
 		text_errors_add(load->errors, ERR_INVALID_ARGUMENT, node->line, node->column, place,
-			"%s is out of range: 0 to %" PRIu64, node->text, max);
+			"%.60s is out of range: 0 to %" PRIu64, node->text, max);
 		return false;
 	}
 	*ret = value;
@@ -167,14 +176,14 @@ void load_scalar(struct load *load, const ProtobufCFieldDescriptor *field, const
 {
 	if (node->kind != TREE_SCALAR) {
 		text_errors_add(load->errors, ERR_INVALID_ARGUMENT, node->line, node->column, place,
-			"%s takes a single value, not a %s", field->name,
-			node->kind == TREE_MAP ? "map" : "list");
+			"a %s cannot stand here: %s takes a single value",
+			node->kind == TREE_MAP ? "map" : "list", field->name);
 		return;
 	}
 	if (node->plain &&
 		(!*node->text || strcmp(node->text, "~") == 0 || strcmp(node->text, "null") == 0)) {
 		text_errors_add(load->errors, ERR_INVALID_ARGUMENT, node->line, node->column, place,
-			"%s has no value: write one or leave the field out", field->name);
+			"there is no value here: write one or leave the field out");
 		return;
 	}
 	int64_t s;

@@ -97,6 +97,11 @@ const ProtobufCEnumValue *shape_enum_find(const ProtobufCEnumDescriptor *type, c
 
 #define WORD_MAX 48
 
+static bool same_letter(char a, char b)
+{
+	return tolower((unsigned char)a) == tolower((unsigned char)b);
+}
+
 /* Edits (insert, delete, replace, swap of neighbours) that turn a into b. */
 static unsigned distance(const char *a, size_t na, const char *b, size_t nb)
 {
@@ -107,7 +112,7 @@ static unsigned distance(const char *a, size_t na, const char *b, size_t nb)
 		d[0][j] = (unsigned)j;
 	for (size_t i = 1; i <= na; i++) {
 		for (size_t j = 1; j <= nb; j++) {
-			unsigned best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+			unsigned best = d[i - 1][j - 1] + !same_letter(a[i - 1], b[j - 1]);
 			best = MIN_OF(best, d[i - 1][j] + 1);
 			best = MIN_OF(best, d[i][j - 1] + 1);
 			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])

@@ -6,6 +6,10 @@
 #include <libfyaml.h>
 #include <string.h>
 
+#define TEXT_OF_(x) #x
+#define TEXT_OF(x) TEXT_OF_(x)
+#define TOO_MANY "the file has too many entries: at most " TEXT_OF(TREE_NODES_MAX)
+
 struct reader {
 	struct arena *arena;
 	struct text_errors *errors;
@@ -53,7 +57,9 @@ static void *syntax_error(struct reader *r, struct fy_diag *diag)
 		text_errors_add(r->errors, ERR_INVALID_ARGUMENT, e->line > 0 ? (unsigned)e->line : 0,
 			e->column > 0 ? (unsigned)e->column : 0, "", "this is not YAML: %s", e->msg);
 	else
-		text_errors_add(r->errors, ERR_INVALID_ARGUMENT, 0, 0, "", "this is not YAML");
+		text_errors_add(r->errors, ERR_INVALID_ARGUMENT, 1, 1, "",
+			"this is not YAML 1.2: a file may begin with '---', and needs no %%YAML or %%TAG "
+			"line");
 	return NULL;
 }
 
@@ -102,7 +108,8 @@ static bool read_children(struct reader *r, struct tree *node, unsigned depth)
 			key_line = mark ? (unsigned)mark->line + 1 : 0;
 			key_column = mark ? (unsigned)mark->column + 1 : 0;
 			if (node->n == TREE_KEYS_MAX)
-				refuse(r, event, ERR_LIMIT_EXCEEDED, "a map has too many keys");
+				refuse(r, event, ERR_LIMIT_EXCEEDED,
+					"a map has too many keys: at most " TEXT_OF(TREE_KEYS_MAX));
 			else if (event->type == FYET_SCALAR && !has_extras(event))
 				key = scalar_text(r, event);
 			else
@@ -143,11 +150,12 @@ static struct tree *read_node(struct reader *r, struct fy_event *event, unsigned
 			"aliases (*name) are not part of the format: write it out");
 	if (has_extras(event))
 		return refuse(r, event, ERR_UNSUPPORTED,
-			"anchors (&name) and tags (!name) are not part of the format");
+			"anchors (&name) and tags (!name) are not part of the format: leave them out");
 	if (depth > TREE_DEPTH_MAX)
-		return refuse(r, event, ERR_LIMIT_EXCEEDED, "nested too deeply");
+		return refuse(r, event, ERR_LIMIT_EXCEEDED,
+			"nested too deeply: at most " TEXT_OF(TREE_DEPTH_MAX) " levels");
 	if (++r->nodes > TREE_NODES_MAX)
-		return refuse(r, event, ERR_LIMIT_EXCEEDED, "the file has too many entries");
+		return refuse(r, event, ERR_LIMIT_EXCEEDED, TOO_MANY);
 	struct tree *node = arena_zalloc(r->arena, 1, sizeof(*node));
 	if (!node)
 		return refuse(r, event, ERR_LIMIT_EXCEEDED, "the file needs too much memory");
@@ -181,7 +189,8 @@ static const struct tree *read_document(struct reader *r)
 		enum fy_event_type type = event->type;
 		bool stop = type == FYET_STREAM_END;
 		if (type == FYET_DOCUMENT_START && documents) {
-			refuse(r, event, ERR_INVALID_ARGUMENT, "a file holds one document only");
+			refuse(r, event, ERR_INVALID_ARGUMENT,
+				"a file holds one document only: put what follows into a file of its own");
 			stop = true;
 		} else if (type == FYET_DOCUMENT_START) {
 			documents = true;
@@ -197,10 +206,34 @@ static const struct tree *read_document(struct reader *r)
 	return root;
 }
 
+/* The parser looks ahead as far as brackets follow each other, and remembers all of them: four million take a
+ * gigabyte, before the first event. Each opens an entry, unless it stands in a text or a comment, and nobody
+ * has so many there. */
+static bool has_too_many_brackets(const char *text, size_t length, struct text_errors *errors)
+{
+	unsigned open = 0, line = 1;
+	size_t line_start = 0;
+	for (size_t i = 0; i < length; i++) {
+		open += text[i] == '[' || text[i] == '{';
+		if (text[i] == '\n') {
+			line++;
+			line_start = i + 1;
+		}
+		if (open <= TREE_NODES_MAX)
+			continue;
+		text_errors_add(
+			errors, ERR_LIMIT_EXCEEDED, line, (unsigned)(i - line_start) + 1, "", TOO_MANY);
+		return true;
+	}
+	return false;
+}
+
 const struct tree *tree_read(
 	struct arena *arena, const char *text, size_t length, struct text_errors *ret_errors)
 {
 	struct reader r = {.arena = arena, .errors = ret_errors};
+	if (has_too_many_brackets(text, length, ret_errors))
+		return NULL;
 	struct fy_diag_cfg diag_cfg;
 	fy_diag_cfg_default(&diag_cfg);
 	diag_cfg.fp = NULL;

@@ -54,6 +54,10 @@ END
 printf 'steps:\n  - hold: {fixed: 10parsecs}\n' >unit.yaml
 printf 'steps:\n  - hold: {frac: .nan}\n' >nan.yaml
 printf 'payloads: [{name: p, program: no-such-program-anywhere}]\nsteps: [{ops: [{run_payload: {payload: p}}]}]\n' >payload.yaml
+printf 'name: a\n# \xc2\x9b31m \xe2\x80\xae\nbogus: "\xe2\x80\xae\xc2\x9b31m"\n' >turns.yaml
+printf 'name: \xff\xc2\x9b\n' >latin.yaml
+printf '\xef\xbb\xbfname: a\r\nbogus: 1\r\n' >windows.yaml
+head -c 5000000 /dev/zero | tr '\0' ' ' >large.yaml
 head -c 3000 /dev/urandom >noise.yaml
 : >empty.sock
 
@@ -70,6 +74,13 @@ expect 'lint: unknown op and field, each with its line' 64 \
 expect 'lint: mistakes in the meaning' 64 $'wrong.yaml:2:\nwrong.yaml:4:\nnobody' "$schedrig" lint wrong.yaml
 expect 'lint: unknown unit' 64 $'unit.yaml:2:\nparsecs' "$schedrig" lint unit.yaml
 expect 'lint: not a number' 64 'nan.yaml:2:' "$schedrig" lint nan.yaml
+expect 'lint: what turns or controls a terminal is not shown' 64 $'turns.yaml:3:1: error: unknown field\n    3 | bogus: "?????31m"' \
+	"$schedrig" lint turns.yaml
+expect 'lint: bytes that are no text are not shown' 64 $'latin.yaml:1:7: error: the file is not UTF-8 text\n    1 | name: ???' \
+	"$schedrig" lint latin.yaml
+expect 'lint: a byte order mark and other ends of lines' 64 'windows.yaml:2:1: error: unknown field' "$schedrig" lint windows.yaml
+expect 'lint: too large' 64 'large.yaml is larger than 4194304 bytes' "$schedrig" lint large.yaml
+expect 'lint: a directory' 64 'Is a directory' "$schedrig" lint .
 expect 'lint: no YAML at all' 64 'noise.yaml' "$schedrig" lint noise.yaml
 expect 'lint: one bad among good ones' 64 'good.yaml: no mistakes' "$schedrig" lint good.yaml wrong.yaml
 expect 'lint: mistakes as JSON' 64 $'"file": "wrong.yaml"\n"severity": "error"\n"line": 4\n"message": ' \

@@ -19,13 +19,21 @@ Test(parse, durations)
 		cr_assert_eq(parse_duration_ns(good[i].text, &ns, NULL), 0, "%s", good[i].text);
 		cr_assert_eq(ns, good[i].ns, "%s", good[i].text);
 	}
-	static const char *const bad[] = {
-		"", "5", "5 s", "5x", "-1s", "s", "1.s", "99999999999h", "1s2", "1e3s"};
+	static const char *const bad[] = {"", "5", "5 s", "5x", "-1s", "s", "1.s", "99999999999h", "1s2",
+		"1e3s", "1s1s", "1s1m", "99999999999999999999999999s"};
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		uint64_t ns;
 		struct err err = ERR_INIT;
 		cr_assert_lt(parse_duration_ns(bad[i], &ns, &err), 0, "%s", bad[i]);
 		cr_assert_eq(err.code, ERR_INVALID_ARGUMENT);
+	}
+	/* What is too long is no other mistake. */
+	static const char *const too_long[] = {"99999999999h", "99999999999999999999999999s"};
+	for (size_t i = 0; i < ARRAY_SIZE(too_long); i++) {
+		uint64_t ns;
+		struct err err = ERR_INIT;
+		cr_assert_lt(parse_duration_ns(too_long[i], &ns, &err), 0);
+		cr_assert(strstr(err.message, "too long"), "%s", err.message);
 	}
 }
 
@@ -38,7 +46,11 @@ Test(parse, sizes)
 	cr_assert_eq(n, 3ull << 29);
 	cr_assert_eq(parse_size_bytes("512", &n, NULL), 0);
 	cr_assert_lt(parse_size_bytes("12Q", &n, NULL), 0);
-	cr_assert_lt(parse_size_bytes("99999999999T", &n, NULL), 0);
+	struct err err = ERR_INIT;
+	cr_assert_lt(parse_size_bytes("99999999999T", &n, &err), 0);
+	cr_assert(strstr(err.message, "too large"), "%s", err.message);
+	cr_assert_lt(parse_size_bytes("99999999999999999999999", &n, &err), 0);
+	cr_assert(strstr(err.message, "too large"), "%s", err.message);
 }
 
 Test(parse, numbers)

@@ -158,7 +158,9 @@ static void expect_part(struct made *m, const char *kind, Schedrig__V1__VerdictK
 	cr_assert_eq(m->run.result->verdict->verdict, want, "%s", m->run.result->verdict->summary);
 }
 
-#define STEPS "steps: [{hold: {fixed: 1s}}, {hold: {fixed: 1s}}]\n"
+#define STEPS                                                                                                \
+	"backdrop: {cgroups: [{name: b, empty: true}, {name: c, empty: true}]}\n"                            \
+	"steps: [{hold: {fixed: 1s}}, {hold: {fixed: 1s}}]\n"
 #define GIVEN(yaml)                                                                                          \
 	struct made m;                                                                                       \
 	made_begin(&m, STEPS "assertions: " yaml "\n")
@@ -604,11 +606,14 @@ Test(kernel_log, is_waited_for)
 
 /* ---- values */
 
+#define READS                                                                                                \
+	"steps: [{hold: {fixed: 1s}, ops: [{read_kernel_hot: [{tag: t, symbol: a, width: u64}]}]}, {hold: "  \
+	"{fixed: 1s}}]\n"
 #define VALUE_RULE(name, what, want, says, ...)                                                              \
 	Test(value, name)                                                                                    \
 	{                                                                                                    \
 		struct made m;                                                                               \
-		made_begin(&m, STEPS "assertions: {expect_value: [" what "]}\n");                            \
+		made_begin(&m, READS "assertions: {expect_value: [" what "]}\n");                            \
 		__VA_ARGS__                                                                                  \
 		expect_scenario(&m.run);                                                                     \
 		read_tags_free(&m.run.tags);                                                                 \

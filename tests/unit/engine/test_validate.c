@@ -73,6 +73,29 @@ static const struct {
 	{"assertions: {max_spread_pct: .nan}\n", "assertions.max_spread_pct", IC, "percentage"},
 	{"steps: [{assertions: {max_spread_pct: 101}}]\n", "steps[0].assertions.max_spread_pct", IC,
 		"percentage"},
+	{"name: \"a\\e[31mred\"\n", "name", IC, "0x1b"},
+	{"steps: [{name: \"two\\nlines\"}]\n", "steps[0].name", IC, "one line"},
+	{"payloads: [{name: \"\\x7f\", program: 'true'}]\n", "payloads[0].name", IC, "control"},
+	{"settle: 2000000h\n", "settle", IC, "at most 1281023h"},
+	{"duration: 1281024h\n", "duration", IC, "at most 1281023h"},
+	{OPS("{add_cgroup: a, timeout: 2000000h}"), "steps[0].ops[0].timeout", IC, "at most 1281023h"},
+	{"assertions: {expect_value: [{tag: x, eq: 1}]}\n", "assertions.expect_value[0].tag", "NotFound",
+		"nothing is read under the tag 'x'"},
+	/* read too late, or by an op that is to fail */
+	{"steps: [{assertions: {expect_value: [{tag: x, eq: 1}]}}, {ops: [{read_kernel_hot: [{tag: x, "
+	 "symbol: a, "
+	 "width: u8}]}]}]\n",
+		"steps[0].assertions.expect_value[0].tag", "NotFound", "up to here"},
+	{"steps: [{ops: [{read_kernel_hot: [{tag: x, symbol: a, width: u8}], expect_error: NotFound}], "
+	 "assertions: {expect_value: [{tag: x, eq: 1}]}}]\n",
+		"steps[0].assertions.expect_value[0].tag", "NotFound", "nothing is read"},
+	{"steps: [{}, {}]\nassertions: {delta: [{metric: gap, step: 1, against: 0, max_change_pct: 1, "
+	 "cgroup: "
+	 "nobody}]}\n",
+		"assertions.delta[0].cgroup", "NotFound", "never makes a cgroup 'nobody'"},
+	{"steps: [{}, {assertions: {delta: [{metric: gap, step: 1, against: 0, max_change_pct: 1, cgroup: "
+	 "nobody}]}}]\n",
+		"steps[1].assertions.delta[0].cgroup", "NotFound", "never makes"},
 	/* holds */
 	{"steps: [{hold: {frac: .nan}}]\n", "steps[0].hold", IC, "finite"},
 	{"steps: [{hold: {frac: .inf}}]\n", "steps[0].hold", IC, "finite"},
@@ -257,7 +280,8 @@ static const struct {
 	{OPS("{clear_cpuset: nope}"), "steps[0].ops[0].cgroup", "NotFound", "no cgroup"},
 	{OPS("{freeze_cgroup: {cgroup: nope}}"), "steps[0].ops[0].cgroup", "NotFound", "no cgroup"},
 	{OPS("{unfreeze_cgroup: {cgroup: ''}}"), "steps[0].ops[0].cgroup", IC, "runner"},
-	{OPS("{remove_cgroup: nope}"), "steps[0].ops[0].cgroup", "NotFound", "no cgroup"},
+	{OPS("{remove_cgroup: nope}"), "steps[0].ops[0].cgroup", "NotFound",
+		"define it in the backdrop, or make it with"},
 	{OPS("{remove_cgroup: web}, {stop_cgroup: {cgroup: web}}"), "steps[0].ops[1].cgroup", "NotFound",
 		"no cgroup"},
 	{CG "steps: [{ops: [{remove_cgroup: web}]}, {ops: [{clear_cpuset: web}]}]\n",
@@ -336,8 +360,10 @@ static const struct {
 	{OPS("{capture_snapshot: {name: ''}}"), "steps[0].ops[0].name", IC, "name"},
 	{OPS("{capture_snapshot: {name: a/b}}"), "steps[0].ops[0].name", IC, "slash"},
 	{OPS("{capture_snapshot: {name: a, what: [tasks]}}"), "steps[0].ops[0].what", "Unsupported", ""},
+	{OPS("{capture_snapshot: {name: a, what: [bogus]}}"), "steps[0].ops[0].what", IC,
+		"there are registers, run_queues"},
 	{CG "steps: [{ops: [{capture_snapshot: {name: a}}], hold: {loop: 1s}}]\n", "steps[0].ops[0]", IC,
-		"loop"},
+		"a step of its own"},
 	{CG "steps: [{ops: [{capture_snapshot: {name: a}, expect_error: InvalidArgument}], hold: {loop: "
 	    "1s}}]\n",
 		"steps[0].ops[0]", IC, "loop"},
@@ -348,6 +374,7 @@ static const struct {
 	{OPS("{set_affinity: {cgroup: web}}"), "steps[0].ops[0].affinity", IC, "no affinity"},
 	{OPS("{set_affinity: {cgroup: '', affinity: {exact: 12-13}}}"), "steps[0].ops[0].affinity", IC,
 		"0-7"},
+	{OPS("{swap_cpusets: {a: web, b: web}}"), "steps[0].ops[0].b", IC, "the same"},
 	{OPS("{move_all_tasks: {from: web, to: ''}}"), "steps[0].ops[0].to", IC, "needed"},
 	{OPS("{move_all_tasks: {from: web, to: web}}"), "steps[0].ops[0].to", IC, "the same"},
 	{OPS("{watch_snapshot: {symbol: x}}"), "steps[0].ops[0]", "Unsupported", "version"},
@@ -399,6 +426,17 @@ static const char *const good[] = {
 	"duration: 1s\nsteps: [{ops: [{add_cgroup: x}], hold: {loop: 1s}}]\n",
 	"steps: [{setup: [{name: late}], ops: [{add_cgroup_def: {name: x}}, {clear_cpuset: x}]}]\n",
 	OPS("{remove_cgroup: nope, expect_error: NotFound}"),
+	"steps: [{ops: [{read_kernel_hot: [{tag: x, symbol: a, width: u8}]}], assertions: {expect_value: "
+	"[{tag: x, eq: "
+	"1}]}}, {}]\nassertions: {expect_value: [{tag: x, ne: 2}]}\n",
+	"steps: [{setup: [{name: s}]}, {setup: [{name: s}]}]\nassertions: {delta: [{metric: gap, step: 1, "
+	"against: 0, "
+	"max_change_pct: 1, cgroup: s}, {metric: gap, step: 1, against: 0, max_change_pct: 1, cgroup: "
+	"''}]}\n",
+	/* what a factory makes is known when it is made */
+	"steps: [{}, {factory: {client: {name: c}}}]\nassertions: {delta: [{metric: gap, step: 1, against: "
+	"0, "
+	"max_change_pct: 1, cgroup: s}]}\n",
 	OPS("{move_all_tasks: {from: '', to: web}}"),
 	PAY OPS("{add_cgroup: a}, {run_payload: {payload: p, cgroup: a}}, {move_all_tasks: {from: a, to: "
 		"web}}, {kill_payload: "
@@ -506,6 +544,28 @@ Test(validate, warnings)
 	pb_free(response);
 	response = validate("steps: [{assertions: {not_stuck: {}}}]\n");
 	cr_assert_eq(response->n_warnings, 0);
+	pb_free(response);
+	response = validate("steps: [{name: a}, {name: b}, {name: a}]\nassertions: {not_stuck: {}}\n");
+	cr_assert_eq(response->n_warnings, 1);
+	cr_assert_str_eq(response->warnings[0]->place, "steps[2].name");
+	cr_assert(strstr(response->warnings[0]->message, "steps[0] has the same name"));
+	pb_free(response);
+	/* Not strict: what other harnesses only warn about. */
+	response = validate(
+		"strict: false\nassertions: {not_stuck: {}}\nsteps: [{ops: [{remove_cgroup: x}, "
+		"{stop_cgroup: {cgroup: x}}, {set_affinity: {cgroup: x, affinity: {single_cpu: {}}}}]}]\n");
+	cr_assert_eq(response->n_errors, 0);
+	cr_assert_eq(response->n_warnings, 3);
+	for (size_t i = 0; i < 3; i++)
+		cr_assert(
+			strstr(response->warnings[i]->message, "no cgroup 'x' at this point: the op will do "
+							       "nothing"));
+	pb_free(response);
+	/* ... and what they do not. */
+	response = validate(
+		"strict: false\nsteps: [{ops: [{set_cpuset: {cgroup: x, cpus: {llc: 0}}}, {clear_cpuset: x}, "
+		"{freeze_cgroup: {cgroup: x}}, {move_all_tasks: {from: x, to: y}}]}]\n");
+	cr_assert_eq(response->n_errors, 5);
 	pb_free(response);
 }
 

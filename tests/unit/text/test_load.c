@@ -123,15 +123,36 @@ Test(text, mistakes_have_positions)
 	} bad[] = {
 		{"name: a\nstepz: []\n", 2, 1, "", "did you mean 'steps'"},
 		{"steps:\n- ops:\n  - set_cpusets: {cgroup: a}\n", 3, 5, "steps[0].ops[0]",
-			"did you mean 'set_cpuset'"},
+			"unknown op 'set_cpusets': did you mean 'set_cpuset'"},
+		{"NAME: a\n", 1, 1, "", "did you mean 'name'"},
+		{"steps:\n- ops:\n  - addCgroup: a\n", 3, 5, "steps[0].ops[0]", "did you mean 'add_cgroup'"},
+		{"steps:\n- ops:\n  - frobnicate\n", 3, 5, "steps[0].ops[0]", "unknown op 'frobnicate'"},
+		{"steps:\n- ops: [~]\n", 2, 9, "steps[0].ops[0]", "unknown op"},
+		{"steps:\n- ops: [detach_scheduler]\n", 2, 9, "steps[0].ops[0]", "{detach_scheduler: {}}"},
+		{"steps:\n- ops: [kill_payload: x]\n", 2, 23, "steps[0].ops[0]",
+			"write a map, {name: ...}, with what is needed of name, cgroup"},
+		{"steps:\n- hold {frac: 1}\n", 2, 3, "steps[0]", "there are name, setup, ops, hold"},
+		{"steps:\n- hold: full\n  hold: full\n", 3, 3, "steps[0]", "twice (first in line 2)"},
+		{"steps:\n\t- hold: full\n", 2, 1, "", "tab"},
+		{"steps: [{ops: [\n", 2, 1, "", "without a closing bracket"},
+		{"name: \"abc\n", 1, 8, "", "without closing quote"},
+		{"%YAML 3.0\n---\nname: a\n", 1, 1, "", "YAML 1.2"},
+		{"~\n", 1, 1, "", "write a map"},
 		{"steps:\n- hold: ful\n", 2, 9, "steps[0].hold", "did you mean 'full'"},
 		{"steps:\n- hold: frac\n", 2, 9, "steps[0].hold", "needs its fields"},
 		{"steps:\n- hold: {frac: 1, fixed: 1s}\n", 2, 19, "steps[0].hold", "both 'frac' and 'fixed'"},
 		{"steps:\n- hold: {fixed: 5}\n", 2, 17, "steps[0].hold", "unit"},
 		{"duration: 5 parsecs\n", 1, 11, "duration", "unit"},
-		{"duration: 99999999999h\n", 1, 11, "duration", "duration"},
+		{"duration: 99999999999h\n", 1, 11, "duration", "too long"},
+		{"duration: 99999999999999999999999s\n", 1, 11, "duration", "too long"},
+		{"duration: 1s1m\n", 1, 11, "duration", "out of order"},
+		{"duration: 5 s\n", 1, 11, "duration", "units are"},
+		{"duration: 5S\n", 1, 11, "duration", "units are"},
 		{"duration: -1s\n", 1, 11, "duration", ""},
-		{"seed: 18446744073709551616\n", 1, 7, "seed", "whole number"},
+		{"seed: 18446744073709551616\n", 1, 7, "seed", "out of range: 0 to 18446744073709551615"},
+		{"seed: 0x1ffffffffffffffff\n", 1, 7, "seed", "out of range"},
+		{"seed: -99999999999999999999\n", 1, 7, "seed", "from 0"},
+		{"seed: 1e3\n", 1, 7, "seed", "whole number"},
 		{"seed: -1\n", 1, 7, "seed", "from 0"},
 		{"workers_per_cgroup: 4294967296\n", 1, 21, "workers_per_cgroup", "out of range"},
 		{"workers_per_cgroup: [1]\n", 1, 21, "workers_per_cgroup", "list"},
@@ -140,6 +161,16 @@ Test(text, mistakes_have_positions)
 		{"name: [a]\n", 1, 7, "name", "single value"},
 		{"name:\n", 1, 1, "name", "no value"},
 		{"steps: {}\n", 1, 8, "steps", "list"},
+		{"steps: 3\n", 1, 8, "steps", "begin with '- '"},
+		{"steps: [{hold: {fixed: }}]\n", 1, 17, "steps[0].hold", "no value"},
+		{"assertions: {not_stuck: }\n", 1, 14, "assertions.not_stuck", "there is no value here"},
+		{"assertions: {expect_kernel_log: [oops]}\n", 1, 34, "assertions.expect_kernel_log[0]",
+			"contains, class, never"},
+		{"assertions: {max_steal_pct: 20%}\n", 1, 29, "assertions.max_steal_pct", "not a number"},
+		{"assertions: {expect_value: [{path: a, eq: 18446744073709551615}]}\n", 1, 43,
+			"assertions.expect_value[0]", "9223372036854775807"},
+		{"assertions: {expect_value: [{path: a, eq: 1.5}]}\n", 1, 43, "assertions.expect_value[0]",
+			"whole number"},
 		{"steps: [[]]\n", 1, 9, "steps[0]", "map"},
 		{"- 1\n", 1, 1, "", "map"},
 		{"name: *x\n", 1, 0, "", "aliases"},
@@ -151,6 +182,19 @@ Test(text, mistakes_have_positions)
 		{"name: \"a\\0b\"\n", 1, 8, "", "NUL"},
 		{"backdrop: {cgroups: [{name: a, cpuset: {range: [0.5]}}]}\n", 1, 48,
 			"backdrop.cgroups[0].cpuset", "[start, end]"},
+		{"backdrop: {cgroups: [{name: a, cpuset: {range: '0-1'}}]}\n", 1, 49,
+			"backdrop.cgroups[0].cpuset", "write [start, end]"},
+		{"backdrop: {cgroups: [{name: a, cpuset: {exact: [0, 1]}}]}\n", 1, 48,
+			"backdrop.cgroups[0].cpuset", "such as 0-3,8"},
+		{"backdrop: {cgroups: [{name: a, cpuset: '0-3'}]}\n", 1, 41, "backdrop.cgroups[0].cpuset",
+			"there are llc, numa"},
+		{"backdrop: {cgroups: [{name: a, memory: {max: 99999999999999999999999}}]}\n", 1, 46,
+			"backdrop.cgroups[0].memory.max", "too large"},
+		{"backdrop: {cgroups: [{name: a, work: [{work_type: {bursty: 5}}]}]}\n", 1, 60,
+			"backdrop.cgroups[0].work[0].work_type", "burst, sleep"},
+		{"backdrop: {cgroups: [{name: a, work: [{work_type: {bursty: {brust: 1ms}}}]}]}\n", 1, 61,
+			"backdrop.cgroups[0].work[0].work_type", "did you mean 'burst'"},
+		{"backdrop: {cgroups: {a: {}}}\n", 1, 21, "backdrop.cgroups", "is a list"},
 		{"backdrop: {cgroups: [{name: a, memory: {max: 12Q}}]}\n", 1, 46,
 			"backdrop.cgroups[0].memory.max", "unit"},
 		{"steps: [{ops: [{read_kernel_hot: [{offset: 4, path: x}]}]}]\n", 1, 36,
@@ -208,6 +252,23 @@ Test(text, hostile_input)
 	memset(text, ' ', big);
 	cr_assert_lt(text_load(type, text, big, &message, NULL, &errors), 0);
 	cr_assert_eq(errors.error[0].err.code, ERR_LIMIT_EXCEEDED);
+	/* Brackets are not counted by the gigabyte: the first that is too many ends it. */
+	memset(text, '[', TEXT_FILE_MAX_BYTES);
+	text[2] = '\n';
+	cr_assert_lt(text_load(type, text, TEXT_FILE_MAX_BYTES, &message, NULL, &errors), 0);
+	cr_assert_eq(errors.error[0].err.code, ERR_LIMIT_EXCEEDED);
+	cr_assert(strstr(errors.error[0].err.message, "too many entries"), "%s", errors.error[0].err.message);
+	cr_assert_eq(errors.error[0].line, 2);
+	/* More keys than a message has fields. */
+	size_t keys = 0;
+	for (int i = 0; i < 300; i++)
+		keys += (size_t)sprintf(text + keys, "k%d: 1\n", i);
+	cr_assert_lt(text_load(type, text, keys, &message, NULL, &errors), 0);
+	cr_assert(strstr(errors.error[0].err.message, "at most 256"), "%s", errors.error[0].err.message);
+	/* Aliases that stand for billions: none is followed. */
+	static const char bomb[] = "a: &a [l,l,l,l,l,l,l,l]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nname: *b\n";
+	cr_assert_lt(text_load(type, bomb, strlen(bomb), &message, NULL, &errors), 0);
+	cr_assert(strstr(errors.error[0].err.message, "leave them out"), "%s", errors.error[0].err.message);
 	/* More mistakes than are kept: counted. */
 	size_t used = (size_t)sprintf(text, "steps: [");
 	for (int i = 0; i < 500; i++)
