@@ -25,6 +25,7 @@ struct ready {
 struct batch {
 	struct pieces pieces;
 	struct ready *ready;
+	uint64_t hops; /* of all of ready[].where */
 };
 
 static void batch_deinit(struct batch *batch)
@@ -92,7 +93,16 @@ static int shape_check(const struct shape *shape, const void *bytes, struct err 
 	return err_set(err, ERR_INVALID_ARGUMENT, "unknown width %d", (int)shape->width);
 }
 
-/* After kmem_target_resolve(). */
+static int place_find(struct batch *batch, size_t i, const struct kmem *kmem,
+	const struct kmem_target *target, struct err *err)
+{
+	struct kmem_resolved *where = &batch->ready[i].where;
+	int rc = kmem_target_resolve(kmem, target, where, err);
+
+	return rc < 0 ? rc : kmem_spend_hops(kmem, &batch->hops, where->hops, err);
+}
+
+/* After place_find(). */
 static int entry_place(
 	struct batch *batch, size_t i, const struct kmem *kmem, const struct shape *shape, struct err *err)
 {
@@ -315,7 +325,7 @@ int kmem_read_batch(const struct kmem *kmem, struct kmem_read *entries, size_t n
 		return rc;
 	for (size_t i = 0; i < n; i++) {
 		const struct kmem_resolved *where = &batch.ready[i].where;
-		rc = kmem_target_resolve(kmem, &entries[i].target, &batch.ready[i].where, err);
+		rc = place_find(&batch, i, kmem, &entries[i].target, err);
 		if (rc == 0 && entries[i].width == KMEM_NATURAL)
 			rc = natural_width(where, &entries[i], err);
 		struct shape shape = {entries[i].width, entries[i].length, false};
@@ -505,7 +515,7 @@ int kmem_write_batch(const struct kmem *kmem, struct kmem_write *entries, size_t
 		struct shape shape = {entries[i].width, entries[i].length, entries[i].force};
 		rc = write_check(&entries[i], err);
 		if (rc == 0)
-			rc = kmem_target_resolve(kmem, &entries[i].target, &batch.ready[i].where, err);
+			rc = place_find(&batch, i, kmem, &entries[i].target, err);
 		if (rc == 0)
 			rc = entry_place(&batch, i, kmem, &shape, err);
 		if (rc == 0)

@@ -12,6 +12,8 @@
 
 /* Ids listed when a name is not one map's alone. */
 #define AMBIGUOUS_LIST 8
+/* What a node of the table of maps costs, as elements of a map: with its maps, whose names are read. */
+#define NODE_HOPS 32u
 /* include/linux/list_nulls.h: the end of a list is an odd number. */
 #define NULLS_END 1u
 
@@ -93,7 +95,9 @@ int kmem_map_by_id(const struct kmem *kmem, uint32_t id, struct kmem_map *ret_ma
 int kmem_map_find(
 	const struct kmem *kmem, const char *name, size_t length, struct kmem_map *ret_map, struct err *err)
 {
-	unsigned budget = KMEM_IDR_NODES_MAX, found = 0, listed = 0;
+	const unsigned nodes_max =
+		(unsigned)MIN_OF(KMEM_IDR_NODES_MAX, kmem_batch_hops(kmem) / NODE_HOPS + 1);
+	unsigned budget = nodes_max, found = 0, listed = 0;
 	char ids[AMBIGUOUS_LIST * 12] = "", text[256];
 	struct kmem_map map;
 	struct suggest near;
@@ -112,6 +116,7 @@ int kmem_map_find(
 		if (listed++ < AMBIGUOUS_LIST)
 			snprintf(ids + used, sizeof(ids) - used, "%s%" PRIu32, used ? ", " : "", map.id);
 	}
+	ret_map->hops = (uint64_t)NODE_HOPS * (nodes_max - budget);
 	if (rc < 0)
 		return rc;
 	if (found > 1)
@@ -172,6 +177,12 @@ static int array_element(const struct kmem *kmem, const struct kmem_map *map, ui
 	return kmem_copy(kmem, at, &ret_value->v, sizeof(ret_value->v), err);
 }
 
+/* Of one lookup: less where a whole batch may not have as much. */
+static unsigned hops_max(const struct kmem *kmem)
+{
+	return (unsigned)MIN_OF(KMEM_MAP_HOPS_MAX, kmem_batch_hops(kmem));
+}
+
 /* Walks one list of struct htab_elem (kernel/bpf/hashtab.c). 1: *ret_elem has the key. */
 static int bucket_find(const struct kmem *kmem, gva_t bucket, uint64_t key, uint32_t key_bytes,
 	uint64_t key_offset, unsigned *hops, gva_t *ret_elem, struct err *err)
@@ -183,10 +194,9 @@ static int bucket_find(const struct kmem *kmem, gva_t bucket, uint64_t key, uint
 		uint64_t found = 0;
 		if (elem == 0)
 			return err_set(err, ERR_UNMAPPED, "a list of the BPF map is damaged");
-		if ((*hops)++ == KMEM_MAP_HOPS_MAX)
+		if ((*hops)++ >= hops_max(kmem))
 			return err_set(err, ERR_LIMIT_EXCEEDED,
-				"the key is not among the first %u elements of the BPF map",
-				KMEM_MAP_HOPS_MAX);
+				"the key is not among the first %u elements of the BPF map", hops_max(kmem));
 		rc = kmem_copy(kmem, GVA(elem + key_offset), &found, key_bytes, err);
 		if (rc == 0 && found == key) {
 			*ret_elem = GVA(elem);
@@ -199,8 +209,8 @@ static int bucket_find(const struct kmem *kmem, gva_t bucket, uint64_t key, uint
 	return rc;
 }
 
-static int hash_element(
-	const struct kmem *kmem, const struct kmem_map *map, uint64_t key, gva_t *ret_value, struct err *err)
+static int hash_element(const struct kmem *kmem, const struct kmem_map *map, uint64_t key, gva_t *ret_value,
+	unsigned *ret_hops, struct err *err)
 {
 	uint64_t buckets, n_buckets, stride;
 	struct kbtf_place key_place, head;
@@ -231,12 +241,14 @@ static int hash_element(
 	stride = head.size_bytes;
 	/* The hash is seeded and its function a detail: all lists are looked through. */
 	for (uint64_t i = 0; i < n_buckets && rc == 0; i++) {
-		if (hops++ == KMEM_MAP_HOPS_MAX)
-			return err_set(err, ERR_LIMIT_EXCEEDED, "the BPF map has too many buckets: %" PRIu64,
+		if (hops++ >= hops_max(kmem))
+			rc = err_set(err, ERR_LIMIT_EXCEEDED, "the BPF map has too many buckets: %" PRIu64,
 				n_buckets);
-		rc = bucket_find(kmem, GVA(buckets + i * stride), key, map->key_bytes, key_place.offset_bytes,
-			&hops, &elem, err);
+		else
+			rc = bucket_find(kmem, GVA(buckets + i * stride), key, map->key_bytes,
+				key_place.offset_bytes, &hops, &elem, err);
 	}
+	*ret_hops = hops;
 	if (rc < 0)
 		return rc;
 	if (rc == 0) {
@@ -252,13 +264,14 @@ static int hash_element(
 	return kmem_copy(kmem, value, &ret_value->v, sizeof(ret_value->v), err);
 }
 
-int kmem_map_element(
-	const struct kmem *kmem, const struct kmem_map *map, uint64_t key, gva_t *ret_value, struct err *err)
+int kmem_map_element(const struct kmem *kmem, const struct kmem_map *map, uint64_t key, gva_t *ret_value,
+	unsigned *ret_hops, struct err *err)
 {
+	*ret_hops = 0;
 	if (kmem_map_is_array(map))
 		return array_element(kmem, map, key, ret_value, err);
 	if (is_hash(map))
-		return hash_element(kmem, map, key, ret_value, err);
+		return hash_element(kmem, map, key, ret_value, ret_hops, err);
 	return err_set(err, ERR_UNSUPPORTED,
 		"elements of a BPF map of type %" PRIu32
 		" cannot be found by this version: arrays and hashes can, per CPU or not",

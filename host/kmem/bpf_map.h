@@ -19,6 +19,7 @@ struct kmem_map {
 	uint32_t value_type;          /* in its BTF; 0: it has none */
 	gva_t btf;                    /* its struct btf; 0: it has none */
 	char name[KMEM_MAP_NAME_MAX]; /* printable; "" for the nameless */
+	uint64_t hops;                /* of kmem_map_find(), failed or not: what was passed, as elements */
 };
 
 /* The first map whose id is at least *id; sets *id to it. 1, or 0: there is none. budget as
@@ -39,8 +40,9 @@ bool kmem_map_is_array(const struct kmem_map *map);
 /* Where the element's value is; for a per-CPU map what kmem_per_cpu() makes the address of a CPU's value of.
  * The key of a hash map is `key` in key_bytes little-endian bytes (at most 8). ERR_INVALID_ARGUMENT reason
  * index-out-of-range or key-form; ERR_NOT_FOUND reason no-such-key; ERR_UNSUPPORTED: a kind of map whose
- * elements this version does not find. */
+ * elements this version does not find. *ret_hops, set in any case:
+ * elements that were passed. */
 int kmem_map_element(const struct kmem *kmem, const struct kmem_map *map, uint64_t key, gva_t *ret_value,
-	struct err *err) must_check;
+	unsigned *ret_hops, struct err *err) must_check;
 
 #endif

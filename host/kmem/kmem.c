@@ -37,6 +37,8 @@ static const char *const fact_names[FACT_COUNT] = {
 #define PAGE_OFFSET_L5 UINT64_C(0xff11000000000000)
 #define KERNEL_HALF UINT64_C(0xff00000000000000)
 
+#define BATCH_HOPS_DEFAULT (UINT64_C(256) << 20)
+
 struct kmem {
 	struct kimage image;
 	struct symbols *symbols;
@@ -47,6 +49,7 @@ struct kmem {
 	struct guest_btfs *guest_btfs; /* locks for itself */
 	gva_t fact[FACT_COUNT];        /* 0: the kernel has no such symbol */
 	unsigned n_cpus;               /* CONFIG_NR_CPUS, as far as the symbols tell */
+	uint64_t batch_hops;
 };
 
 struct kmem *kmem_new(const struct kmem_config *config, struct err *err)
@@ -58,6 +61,7 @@ struct kmem *kmem_new(const struct kmem_config *config, struct err *err)
 		return NULL;
 	}
 	kmem->memory = config->memory;
+	kmem->batch_hops = BATCH_HOPS_DEFAULT;
 	kmem->memo = memo_new();
 	kmem->guest_btfs = guest_btfs_new();
 	if (!kmem->memo || !kmem->guest_btfs) {
@@ -104,6 +108,29 @@ const struct symbols *kmem_symbols(const struct kmem *kmem)
 const struct gmem *kmem_memory(const struct kmem *kmem)
 {
 	return kmem->memory;
+}
+
+uint64_t kmem_batch_hops(const struct kmem *kmem)
+{
+	return kmem->batch_hops;
+}
+
+void kmem_set_batch_hops(struct kmem *kmem, uint64_t hops)
+{
+	kmem->batch_hops = hops;
+}
+
+int kmem_spend_hops(const struct kmem *kmem, uint64_t *spent, uint64_t hops, struct err *err)
+{
+	/* Each place's own limits keep the sum far from its end. */
+	*spent += hops;
+	if (*spent <= kmem->batch_hops)
+		return 0;
+	return err_set(err, ERR_LIMIT_EXCEEDED,
+		"finding the places of this batch has passed %llu elements of tables and BPF maps and is not "
+		"at "
+		"its end: ask for fewer at a time",
+		(unsigned long long)*spent);
 }
 
 struct memo *kmem_memo(const struct kmem *kmem)

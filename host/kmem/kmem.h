@@ -31,6 +31,15 @@ const struct gmem *kmem_memory(const struct kmem *kmem);
 /* The kernel's types, or NULL with ERR_KERNEL_LAYOUT. */
 const struct kbtf *kmem_btf(const struct kmem *kmem, struct err *err);
 
+/* Elements and nodes of the guest's tables that finding the places of one batch may pass; beyond that it is
+ * ERR_LIMIT_EXCEEDED. Each place has its own limits, but thousands of them would keep a frozen guest, or a
+ * thread of ours, for hours. Some ten seconds' worth unless set, which is done before others use the object.
+ */
+uint64_t kmem_batch_hops(const struct kmem *kmem);
+void kmem_set_batch_hops(struct kmem *kmem, uint64_t hops);
+/* Adds what one more place has cost. */
+int kmem_spend_hops(const struct kmem *kmem, uint64_t *spent, uint64_t hops, struct err *err) must_check;
+
 /* What lookups in this image gave before. */
 enum kmem_memo { KMEM_MEMO_SYMBOL = 1, KMEM_MEMO_FIELD, KMEM_MEMO_MEMBER, KMEM_MEMO_TYPE };
 struct memo *kmem_memo(const struct kmem *kmem);

@@ -28,6 +28,7 @@ struct path {
 	bool identified;
 	struct kmem_route route; /* `hops` counts on beyond what has room */
 	gva_t hop;               /* where the last pointer led to, or the start */
+	uint64_t hops;           /* of tables and BPF maps: kmem_resolved.hops */
 };
 
 static int fail(const struct path *path, const char *at, struct err *err, const char *what)
@@ -358,13 +359,15 @@ static int map_type(struct path *path, const char *at, const struct kmem_map *ma
 
 static int map_parse(struct path *path, const char *at, struct err *err)
 {
-	struct kmem_map map;
+	struct kmem_map map = {0};
 	uint64_t key = 0;
+	unsigned hops;
 	int rc;
 
 	path->p++;
 	skip_spaces(path);
 	rc = map_find(path, &map, err);
+	path->hops += map.hops;
 	skip_spaces(path);
 	if (rc == 0 && *path->p != ')')
 		rc = fail(path, path->p, err, "expected ')'");
@@ -382,7 +385,8 @@ static int map_parse(struct path *path, const char *at, struct err *err)
 	} else if (!kmem_map_is_array(&map) || map.max_entries != 1) {
 		return fail(path, at_key, err, "the map has many elements: expected '[', a key and ']'");
 	}
-	rc = kmem_map_element(path->kmem, &map, key, &path->address, err);
+	rc = kmem_map_element(path->kmem, &map, key, &path->address, &hops, err);
+	path->hops += hops;
 	if (rc < 0)
 		return locate(path, at_key, rc, err);
 	if (kmem_map_is_per_cpu(&map))
@@ -669,6 +673,7 @@ int kmem_path_route(const struct kmem *kmem, const char *text, int star_cpu,
 			rc = fail(&path, at, err, "expected '.', '->', '[' or the end");
 		}
 	}
+	ret_resolved->hops = path.hops;
 	if (rc < 0)
 		return rc;
 	*ret_resolved = (struct kmem_resolved){
@@ -683,6 +688,7 @@ int kmem_path_route(const struct kmem *kmem, const char *text, int star_cpu,
 		.pointers = (uint8_t)path.stars,
 		.task = path.task,
 		.identified = path.identified,
+		.hops = path.hops,
 	};
 	if (ret_route) {
 		*ret_route = path.route;

@@ -79,15 +79,19 @@ int kmem_plan_turn_init(struct kmem_plan_turn *turn, const struct kmem *kmem, bo
 
 /* Where the value is now. */
 static int plan_resolve(
-	const struct kmem_plan_turn *turn, const struct kmem_plan *plan, gva_t *ret_at, struct err *err)
+	struct kmem_plan_turn *turn, const struct kmem_plan *plan, gva_t *ret_at, struct err *err)
 {
 	const struct kmem_route *route = &plan->route;
-	struct kmem_resolved where;
+	struct kmem_resolved where = {0};
 	gva_t at = route->start;
 	int rc;
 
 	if (!route->fixed) {
-		rc = kmem_target_resolve(turn->kmem, &plan->target, &where, err);
+		/* Failures cost as much, and a request goes on behind them: it is looked at before. */
+		rc = kmem_spend_hops(turn->kmem, &turn->hops, 0, err);
+		if (rc == 0)
+			rc = kmem_target_resolve(turn->kmem, &plan->target, &where, err);
+		turn->hops += where.hops;
 		if (rc == 0)
 			*ret_at = where.address;
 		return rc;
@@ -141,7 +145,7 @@ static int until_stable(const struct kmem_plan_turn *turn, const struct kmem_pla
 				STABLE_TRIES);
 }
 
-int kmem_plan_read(const struct kmem_plan_turn *turn, const struct kmem_plan *plan, uint64_t *ret_value,
+int kmem_plan_read(struct kmem_plan_turn *turn, const struct kmem_plan *plan, uint64_t *ret_value,
 	uint8_t *bytes, struct err *err)
 {
 	uint64_t value = 0;

@@ -33,13 +33,15 @@ struct kmem_plan_turn {
 	const struct kmem *kmem;
 	struct cpuset online;
 	bool frozen;
+	uint64_t
+		hops; /* that finding the places of its reads has passed: kmem_batch_hops() of them at most */
 };
 /* Checks the kernel (kmem_check()). frozen: the vCPUs stand still until the last read. */
 int kmem_plan_turn_init(
 	struct kmem_plan_turn *turn, const struct kmem *kmem, bool frozen, struct err *err) must_check;
 /* Reads one. bytes: [plan->length] for KMEM_BYTES, else unused; ret_value: the others, shifted down if it is
  * a bit field. Errors as kmem_read_batch() without a place. */
-int kmem_plan_read(const struct kmem_plan_turn *turn, const struct kmem_plan *plan, uint64_t *ret_value,
+int kmem_plan_read(struct kmem_plan_turn *turn, const struct kmem_plan *plan, uint64_t *ret_value,
 	uint8_t *bytes, struct err *err) must_check;
 
 #endif

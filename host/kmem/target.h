@@ -45,6 +45,7 @@ struct kmem_resolved {
 	/* The task that the place is a member of; 0: of none. */
 	gva_t task;
 	bool identified; /* the task's identity was given, and is right */
+	uint64_t hops; /* elements and nodes of tables and BPF maps that were passed; after a failure, too */
 };
 
 /* How a place is found again without its text: from a start that this boot never moves, through pointers. */

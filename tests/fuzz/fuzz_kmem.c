@@ -29,7 +29,7 @@ static void overlay(struct fuzz_input *in)
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 {
-	static uint8_t data[4096];
+	static uint8_t data[UINT8_MAX * 17]; /* of the longest range that is asked for */
 	static char text[ENTRIES][64];
 	struct fuzz_input in = {bytes, length};
 	struct err err = {0};

@@ -6,6 +6,7 @@
 #include "host/kmem/guest_btf.h"
 #include "host/kmem/idr.h"
 #include "host/kmem/path.h"
+#include "host/kmem/plan.h"
 #include "tests/unit/kmem/loaded.h"
 
 #include <errno.h>
@@ -313,6 +314,54 @@ static void check_damage(void)
 	set(BTFS, "btf", "data_size", GUEST_BTF_BYTES_MAX + 1);
 	set(BTFS, "btf", "id", 3);
 	expect_error("map(\"simple.bss\").nr_enqueued", -ENOTSUP, "bytes");
+}
+
+/* A guest whose tables make every single lookup slow does not keep a batch of them for hours. */
+static void check_batch_bounded(void)
+{
+	enum { BUCKETS = 2000, N = 64 };
+	const char *last = "map(\"by_pid\")[5].hits", *none = "map(\"by_pid\")[6].hits";
+	struct kmem_read reads[N];
+	struct kmem_plan plan;
+	struct kmem_plan_turn turn;
+	struct err err = ERR_INIT;
+	uint64_t value;
+	for (unsigned b = 0; b < BUCKETS; b++)
+		put_u64(HASH + 0x100000 + b * 16, b << 1 | 1);
+	put_u64(HASH + 0x100000 + (BUCKETS - 1) * 16, DIRECT(HASH) + 0x10000);
+	set(MAP(2), "bpf_htab", "buckets", DIRECT(HASH) + 0x100000);
+	set(MAP(2), "bpf_htab", "n_buckets", BUCKETS);
+	for (unsigned i = 0; i < N; i++)
+		reads[i] = (struct kmem_read){
+			.target = {.form = KMEM_PATH, .field = last}, .width = KMEM_NATURAL};
+	cr_assert_eq(kmem_read_batch(kmem, reads, N, NULL, &err), 0, "%s", err.message);
+	cr_assert_eq(reads[N - 1].value, 500);
+	uint64_t before = kmem_batch_hops(kmem);
+	kmem_set_batch_hops(kmem, (N / 2) * BUCKETS);
+	cr_assert_eq(kmem_read_batch(kmem, reads, N, NULL, &err), -E2BIG);
+	cr_assert_not_null(strstr(err.message, "fewer"), "%s", err.message);
+	cr_assert_eq(kmem_read_batch(kmem, reads, N / 4, NULL, &err), 0, "%s", err.message);
+	/* Prepared ones, too, those that fail as well. */
+	cr_assert_eq(kmem_plan_init(&plan, kmem, &reads[0], &err), 0, "%s", err.message);
+	cr_assert_eq(kmem_plan_turn_init(&turn, kmem, false, &err), 0);
+	const char *own = plan.target.field;
+	plan.target.field = none;
+	unsigned missed = 0;
+	while (missed < N && kmem_plan_read(&turn, &plan, &value, NULL, &err) == -ENOENT)
+		missed++;
+	plan.target.field = own;
+	cr_assert(missed > N / 4 && missed <= N / 2 + 1, "%u", missed);
+	cr_assert_eq(kmem_plan_read(&turn, &plan, &value, NULL, &err), -E2BIG);
+	cr_assert_eq(kmem_plan_turn_init(&turn, kmem, false, &err), 0);
+	cr_assert_eq(kmem_plan_read(&turn, &plan, &value, NULL, &err), 0, "%s", err.message);
+	cr_assert_eq(value, 500);
+	kmem_plan_deinit(&plan);
+	kmem_set_batch_hops(kmem, before);
+}
+
+Test(map, a_batch_of_slow_lookups_is_bounded)
+{
+	with_loaded_kernels(maps, check_batch_bounded);
 }
 
 Test(map, tables_lists_and_types_may_be_damaged)
