@@ -53,9 +53,11 @@
 	X(35, numa_migration_churn, NUMA_MIGRATION_CHURN, 1, "1", "hops between nodes; needs CPUs of two")   \
 	X(36, cgroup_churn, CGROUP_CHURN, 1, "1", "moves itself between groups below its cgroup; needs one") \
 	X(37, cgroup_attach_storm, CGROUP_ATTACH_STORM, 1, "1", "forks children into another cgroup")        \
-	X(38, io_sync_write, IO_SYNC_WRITE, 1, "1", "writes 4 KiB at a time and waits for the disk")         \
-	X(39, io_rand_read, IO_RAND_READ, 1, "1", "reads 4 KiB at random places that no cache has")          \
-	X(40, io_convoy, IO_CONVOY, 1, "1", "all workers write into one file")                               \
+	X(38, io_sync_write, IO_SYNC_WRITE, 1, "1",                                                          \
+		"writes 4 KiB at a time and waits for the disk (--disk, else memory)")                       \
+	X(39, io_rand_read, IO_RAND_READ, 1, "1",                                                            \
+		"reads 4 KiB at random places that no cache has (--disk, else memory)")                      \
+	X(40, io_convoy, IO_CONVOY, 1, "1", "all workers write into one file (--disk, else memory)")         \
 	X(41, net_traffic, NET_TRAFFIC, 1, "1", "frames to itself over the network device (--net)")          \
 	X(42, irq_wake, IRQ_WAKE, 2, "2", "one sends, the other is woken from the interrupt path (--net)")   \
 	X(43, schbench, SCHBENCH, 1, "1", "wake-up and request latency in schbench's manner")                \

@@ -218,6 +218,7 @@ static void live(const struct worker_birth *birth)
 		.fds = birth->fds,
 		.cgroup_fd = birth->cgroup_fd,
 		.file_fd = birth->file_fd,
+		.file_at = birth->file_at,
 		.channel = birth->channel,
 		.seed = affinity_draw(birth->spec->seed, birth->index),
 		.sink = (uint64_t)birth->index,

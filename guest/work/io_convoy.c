@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* io_convoy: all workers that were started together write into one file, whose inode has one lock: who holds
- * it has the others queue behind. Every 16th write waits for the disk. A unit is a write of 64 KiB. Runs in
+ * it has the others queue behind. On the scratch disk they queue for its pages and for the disk. Every 16th
+ * write waits for the disk. A unit is a write of 64 KiB. Runs in
  * worker processes. */
 #include "guest/work/affinity.h"
 #include "guest/work/worker.h"
@@ -18,7 +19,8 @@ void worker_run_io_convoy(struct worker *worker)
 	uint64_t draws = 0;
 	do {
 		uint64_t at = affinity_draw(worker->seed, draws++) % FILE_WRITES, asked_ns = worker_now_ns();
-		if (pwrite(worker->file_fd, block, sizeof(block), (off_t)(at * WRITE_BYTES)) < 0 &&
+		if (pwrite(worker->file_fd, block, sizeof(block),
+			    (off_t)(worker->file_at + at * WRITE_BYTES)) < 0 &&
 			errno != EINTR)
 			worker_fail(worker, "pwrite");
 		if (draws % SYNC_EVERY == 0 && fdatasync(worker->file_fd) < 0 && errno != EINTR)

@@ -15,17 +15,18 @@
 void worker_run_io_rand_read(struct worker *worker)
 {
 	char block[BLOCK_BYTES];
-	int fd = worker_scratch(worker, FILE_BLOCKS * BLOCK_BYTES);
+	struct worker_file file = worker_scratch(worker, FILE_BLOCKS * BLOCK_BYTES);
 	uint64_t draws = 0;
+	/* Only clean pages can be forgotten; where the file is memory there is nothing to forget. */
+	(void)!fdatasync(file.fd);
 	do {
-		/* Only clean pages can be forgotten; where the file is memory there is nothing to forget. */
-		(void)!fdatasync(fd);
-		(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+		(void)posix_fadvise(file.fd, (off_t)file.at, FILE_BLOCKS * BLOCK_BYTES, POSIX_FADV_DONTNEED);
 		worker_blocked_until(worker, worker_now_ns());
 		for (unsigned i = 0; i < ROUND_READS && !(i && worker_stopping(worker)); i++) {
 			uint64_t at = affinity_draw(worker->seed, draws++) % FILE_BLOCKS,
 				 asked_ns = worker_now_ns();
-			if (pread(fd, block, sizeof(block), (off_t)(at * BLOCK_BYTES)) < 0 && errno != EINTR)
+			if (pread(file.fd, block, sizeof(block), (off_t)(file.at + at * BLOCK_BYTES)) < 0 &&
+				errno != EINTR)
 				worker_fail(worker, "pread");
 			uint64_t now_ns = worker_now_ns();
 			worker_served(worker, now_ns - asked_ns);

@@ -25,6 +25,23 @@ bool worker_shares_file(const struct work_params *params)
 	return params->type == WORK_IO_CONVOY;
 }
 
+bool worker_needs_file(const struct work_params *params)
+{
+	switch (params->type) {
+	case WORK_IO_SYNC_WRITE:
+	case WORK_IO_RAND_READ:
+	case WORK_IO_CONVOY:
+		return true;
+	case WORK_SEQUENCE:
+		for (uint64_t i = 0; i < params->sequence.n_phases; i++)
+			if (params->steps[i].kind == WORK_STEP_IO)
+				return true;
+		return !params->sequence.n_phases; /* one of each */
+	default:
+		return false;
+	}
+}
+
 bool worker_has_nic(const struct work_params *params)
 {
 	return params->type == WORK_NET_TRAFFIC || params->type == WORK_IRQ_WAKE;

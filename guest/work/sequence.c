@@ -16,13 +16,14 @@ static bool over(const struct worker *worker, uint64_t until_ns)
 	return worker_stopping(worker) || worker_now_ns() >= until_ns;
 }
 
-static void write_and_read(struct worker *worker, int fd, uint64_t until_ns)
+static void write_and_read(struct worker *worker, struct worker_file file, uint64_t until_ns)
 {
 	static char block[4096];
 	do {
 		for (unsigned at = 0; at < IO_BYTES && !over(worker, until_ns); at += sizeof(block)) {
-			if (pwrite(fd, block, sizeof(block), at) < 0 ||
-				pread(fd, block, sizeof(block), at) < 0)
+			off_t there = (off_t)(file.at + at);
+			if (pwrite(file.fd, block, sizeof(block), there) < 0 ||
+				pread(file.fd, block, sizeof(block), there) < 0)
 				if (errno != EINTR)
 					worker_fail(worker, "pwrite or pread");
 			worker_did(worker, 1);
@@ -30,7 +31,7 @@ static void write_and_read(struct worker *worker, int fd, uint64_t until_ns)
 	} while (!over(worker, until_ns));
 }
 
-static void step(struct worker *worker, const struct work_step *step, int *fd)
+static void step(struct worker *worker, const struct work_step *step, struct worker_file *file)
 {
 	uint64_t until_ns = worker_now_ns() + step->ns;
 	switch (step->kind) {
@@ -47,9 +48,9 @@ static void step(struct worker *worker, const struct work_step *step, int *fd)
 		} while (!over(worker, until_ns));
 		break;
 	case WORK_STEP_IO:
-		if (*fd < 0)
-			*fd = worker_scratch(worker, IO_BYTES);
-		write_and_read(worker, *fd, until_ns);
+		if (file->fd < 0)
+			*file = worker_scratch(worker, IO_BYTES);
+		write_and_read(worker, *file, until_ns);
 		break;
 	case WORK_STEP_ALU:
 		do {
@@ -68,7 +69,7 @@ void worker_run_sequence(struct worker *worker)
 	struct work_step each[WORK_STEP_KINDS];
 	const struct work_step *steps = params->steps;
 	uint64_t count = params->sequence.n_phases;
-	int fd = -1;
+	struct worker_file file = {.fd = -1};
 	if (!count) {
 		for (unsigned kind = 0; kind < WORK_STEP_KINDS; kind++)
 			each[kind] = (struct work_step){(enum work_step_kind)kind, WORK_MS};
@@ -79,7 +80,7 @@ void worker_run_sequence(struct worker *worker)
 	do {
 		worker_burst(worker, 1);
 		for (uint64_t i = 0; i < count && !worker_stopping(worker); i++)
-			step(worker, &steps[i], &fd);
+			step(worker, &steps[i], &file);
 		worker_iteration(worker);
 	} while (!worker_stopping(worker));
 }

@@ -5,6 +5,7 @@
 #include "common/fd.h"
 #include "common/scope.h"
 #include "guest/work/batch.h"
+#include "guest/work/disk.h"
 #include "guest/work/nic.h"
 #include "guest/work/worker.h"
 
@@ -138,7 +139,9 @@ struct launch {
 	const struct work_order *order;
 	struct work_spec spec; /* the order's, with a name */
 	struct work_batch *batch;
-	int file_fd; /* of all its workers, or -1 */
+	int file_fd;          /* of all its workers, or -1 */
+	struct disk disk;     /* what file_fd is, or no places */
+	uint64_t first_place; /* there */
 	/* Of one group at a time, or of all of them for a thread group, whose leader needs them all at once.
 	 */
 	struct links *links;
@@ -163,6 +166,23 @@ static int open_shared_file(int *ret_fd, struct err *err)
 	for (unsigned i = 0; i < ARRAY_SIZE(places) && *ret_fd < 0; i++)
 		*ret_fd = open(places[i], O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	return *ret_fd < 0 ? err_set_os(err, ERR_GUEST_OS, errno, "cannot make the workers' file") : 0;
+}
+
+/* Places on the disk where the machine has one, one for all of them if they share. */
+static int open_files(struct launch *launch, struct err *err)
+{
+	const struct work_params *params = &launch->spec.params;
+	bool shares = worker_shares_file(params);
+	if (!worker_needs_file(params))
+		return 0;
+	int r = disk_open(&launch->disk, err);
+	if (r == DISK_NONE)
+		return shares ? open_shared_file(&launch->file_fd, err) : 0;
+	if (r < 0)
+		return r;
+	launch->file_fd = launch->disk.fd;
+	launch->first_place = disk_take_places(shares ? 1 : launch->order->count);
+	return 0;
 }
 
 static int launch_init(struct launch *launch, struct err *err)
@@ -194,7 +214,7 @@ static int launch_init(struct launch *launch, struct err *err)
 	if (!launch->links)
 		return err_set_os(err, ERR_GUEST_OS, ENOMEM, "cannot start %u workers", order->count);
 	launch->n_links = groups;
-	return worker_shares_file(params) ? open_shared_file(&launch->file_fd, err) : 0;
+	return open_files(launch, err);
 }
 
 /* Worker k's side of the order, and what it needs to be born. */
@@ -223,6 +243,7 @@ static int prepare(struct launch *launch, unsigned k, struct worker_birth *ret_b
 			return r;
 	}
 	int nic_fd = links->n_nics ? links->nics[member] : -1;
+	uint64_t place = launch->first_place + (worker_shares_file(&launch->spec.params) ? 0 : k);
 	bool needs_cgroup = launch->spec.thread_group[0] || worker_needs_cgroup(&launch->spec.params);
 	*ret_birth = (struct worker_birth){
 		.spec = &launch->spec,
@@ -238,6 +259,7 @@ static int prepare(struct launch *launch, unsigned k, struct worker_birth *ret_b
 		.fds = links->events,
 		.n_fds = links->n_events,
 		.file_fd = launch->file_fd,
+		.file_at = launch->disk.places ? disk_place_at(&launch->disk, place) : 0,
 		.cgroup_fd = needs_cgroup ? launch->cgroup_fd : -1,
 		.ready_fd = launch->ready_write,
 		.parent = launch->parent,

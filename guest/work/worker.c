@@ -171,8 +171,10 @@ void *worker_map(struct worker *worker, uint64_t bytes)
 	return at;
 }
 
-int worker_scratch(struct worker *worker, uint64_t bytes)
+struct worker_file worker_scratch(struct worker *worker, uint64_t bytes)
 {
+	if (worker->file_fd >= 0)
+		return (struct worker_file){worker->file_fd, worker->file_at};
 	static const char *const places[] = {"/var/tmp", "/tmp", "/"};
 	static const char filling[16384];
 	int fd = -1;
@@ -187,7 +189,7 @@ int worker_scratch(struct worker *worker, uint64_t bytes)
 		at += n > 0 ? (uint64_t)n : 0;
 		worker_checkpoint(worker);
 	}
-	return fd;
+	return (struct worker_file){fd, 0};
 }
 
 void worker_units(struct worker *worker, uint64_t units)

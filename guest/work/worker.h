@@ -21,7 +21,8 @@ struct worker {
 				  socket on the network device, the same twice (worker_has_nic()), or -1 */
 	uint32_t channel;      /* of that socket's frames */
 	const int *fds;        /* what the agent opened for its group (worker_group_fds()) */
-	int file_fd;           /* the batch's file (worker_shares_file()), or -1 */
+	int file_fd;      /* the batch's file (worker_shares_file()), the disk (worker_needs_file()), or -1 */
+	uint64_t file_at; /* its place there, in bytes */
 	int cgroup_fd;    /* its cgroup's directory, types that change it (worker_needs_cgroup()); or -1 */
 	int schedstat_fd; /* or -1 */
 	struct cpuset allowed; /* CPUs it could use when it was set up */
@@ -79,9 +80,15 @@ uint64_t worker_cpu_ns(void);
 void worker_cost(struct worker *worker, uint64_t ns);
 /* A request that arrived took so long. */
 void worker_served(struct worker *worker, uint64_t ns);
-/* An unlinked file of its own of so many bytes, filled, on whatever /var/tmp, /tmp or / are on; it ends if
- * there is none. */
-int worker_scratch(struct worker *worker, uint64_t bytes);
+/* Where it reads and writes: from `at` on, in bytes. */
+struct worker_file {
+	int fd;
+	uint64_t at;
+};
+/* Its place on the machine's scratch disk (at least 4 MiB), holding whatever is there; or else an unlinked
+ * file of its own of so many bytes, filled, on whatever /var/tmp, /tmp or / are on. It ends if there is none.
+ */
+struct worker_file worker_scratch(struct worker *worker, uint64_t bytes);
 /* worker_burst() in as many bursts as it takes, fewer if it is to stop. */
 void worker_units(struct worker *worker, uint64_t units);
 /* Bursts for this long: one at least, fewer if it is to stop. */
@@ -136,6 +143,8 @@ unsigned worker_group_fds(const struct work_params *params);
 bool worker_needs_cgroup(const struct work_params *params);
 /* Whether all workers of a batch share a file. */
 bool worker_shares_file(const struct work_params *params);
+/* Whether it reads or writes a file, and so uses the machine's scratch disk where there is one. */
+bool worker_needs_file(const struct work_params *params);
 /* Whether each member has a socket on the network device; a group's have one channel. */
 bool worker_has_nic(const struct work_params *params);
 /* Policy of a member: its type's where that gives the member one, else the spec's. */
@@ -153,7 +162,8 @@ struct worker_birth {
 	int read_fd, write_fd;
 	const int *fds; /* [n_fds] */
 	unsigned n_fds;
-	int file_fd;   /* or -1 */
+	int file_fd; /* or -1 */
+	uint64_t file_at;
 	int cgroup_fd; /* where a thread group goes, or where the worker is, types that change it; -1 */
 	uint32_t channel;
 	int ready_fd; /* one byte says: look at my slot */

@@ -4,8 +4,11 @@
 #include "crew.h"
 
 #include "common/clock.h"
+#include "common/fd.h"
 #include "guest/cgroup/cgroup.h"
 #include "guest/work/alu.h"
+#include "guest/work/disk.h"
+#include "proto/disk_device.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -152,6 +155,66 @@ Test(types, io_writes_and_reads, .timeout = 120)
 			cr_assert_eq(measured(k, DIST_REQUEST), crew.reports[k].units);
 		crew_release(&crew);
 	}
+}
+
+/* Bytes of a place that were written over. */
+static size_t overwritten(int fd, unsigned place)
+{
+	static uint8_t bytes[DISK_SCRATCH_MIN_BYTES];
+	size_t n = 0;
+	cr_assert_eq(pread(fd, bytes, sizeof(bytes), (off_t)place * (off_t)sizeof(bytes)), sizeof(bytes));
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		n += bytes[i] != 0x77;
+	return n;
+}
+
+/* A file stands for the disk: each worker stays in its place there, those of a convoy share one. */
+Test(types, io_goes_to_the_disk_where_there_is_one, .timeout = 120)
+{
+	enum { PLACES = 6 };
+	static uint8_t filling[DISK_SCRATCH_MIN_BYTES];
+	char path[] = "/tmp/schedrig-disk-XXXXXX";
+	struct disk disk;
+	struct err err = ERR_INIT;
+	_cleanup_close_ int fd = mkostemp(path, O_CLOEXEC);
+	memset(filling, 0x77, sizeof(filling));
+	for (unsigned i = 0; i < PLACES; i++)
+		cr_assert_eq(write(fd, filling, sizeof(filling)), sizeof(filling));
+	cr_assert_eq(write(fd, filling, 512), 512); /* less than a place */
+	disk_use(path);
+	struct work_params params = work_params_standard(WORK_IO_SYNC_WRITE);
+	crew_run(&crew, &params, 2, 2);
+	cr_assert(overwritten(fd, 0) >= 4096 && overwritten(fd, 1) >= 4096 && !overwritten(fd, 2));
+	crew_release(&crew);
+	params = work_params_standard(WORK_IO_RAND_READ);
+	crew_run(&crew, &params, 2, 2);
+	cr_assert(!overwritten(fd, 2) && !overwritten(fd, 3), "it reads");
+	crew_release(&crew);
+	params = work_params_standard(WORK_IO_CONVOY);
+	crew_run(&crew, &params, 3, 2);
+	cr_assert(!overwritten(fd, 3) && overwritten(fd, 4) >= 65536 && !overwritten(fd, 5));
+	crew_release(&crew);
+	params = work_params_standard(WORK_SEQUENCE);
+	params.sequence.n_phases = 2;
+	params.steps[0] = (struct work_step){WORK_STEP_IO, NS_PER_MS};
+	params.steps[1] = (struct work_step){WORK_STEP_SLEEP, NS_PER_MS};
+	crew_run(&crew, &params, 1, 2);
+	cr_assert_geq(overwritten(fd, 5), 4096);
+	crew_release(&crew);
+	/* Those who come when all places are taken share them. */
+	cr_assert_eq(pwrite(fd, filling, sizeof(filling), 0), sizeof(filling));
+	params = work_params_standard(WORK_IO_SYNC_WRITE);
+	crew_run(&crew, &params, 1, 2);
+	cr_assert_geq(overwritten(fd, 0), 4096);
+	crew_release(&crew);
+
+	cr_assert_eq(truncate(path, DISK_SCRATCH_MIN_BYTES - 512), 0);
+	cr_assert_eq(disk_open(&disk, &err), DISK_NONE, "no place on it");
+	unlink(path);
+	cr_assert_lt(disk_open(&disk, &err), 0);
+	cr_assert(strstr(err.message, path), "%s", err.message);
+	disk_use(NULL);
+	cr_assert_eq(disk_open(&disk, &err), DISK_NONE, "whatever disks this machine has are not for work");
 }
 
 /* Requests that are served by processes of the worker's count as its work, and nothing of them is left. */
