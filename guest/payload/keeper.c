@@ -308,6 +308,24 @@ static void end_tree(const struct keeper_job *job, pid_t program, const sigset_t
 	_exit(0);
 }
 
+/* All but the standard streams and what the job names. */
+static void close_others(const struct keeper_job *job)
+{
+	const int kept[] = {job->cgroup_fd, job->say_fd, job->stdout_fd, job->stderr_fd};
+	unsigned from = 3;
+	for (;;) {
+		unsigned next = ~0u;
+		for (unsigned i = 0; i < ARRAY_SIZE(kept); i++)
+			if (kept[i] >= 0 && (unsigned)kept[i] >= from)
+				next = MIN_OF(next, (unsigned)kept[i]);
+		if (next > from)
+			syscall(SYS_close_range, from, next == ~0u ? next : next - 1, 0);
+		if (next == ~0u)
+			return;
+		from = next + 1;
+	}
+}
+
 void keeper_main(const struct keeper_job *job)
 {
 	sigset_t wanted;
@@ -327,11 +345,7 @@ void keeper_main(const struct keeper_job *job)
 		struct sched_param highest = {.sched_priority = 99};
 		sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &highest);
 	}
-	/* Kept: standard streams, what the job names. */
-	for (int fd = 3; fd < 1024; fd++)
-		if (fd != job->cgroup_fd && fd != job->say_fd && fd != job->stdout_fd && fd != job->stderr_fd)
-			close(fd);
-	syscall(SYS_close_range, 1024, ~0u, 0);
+	close_others(job);
 	pid_t pid = start_program(job);
 	close(job->stdout_fd);
 	close(job->stderr_fd);

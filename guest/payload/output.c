@@ -60,8 +60,11 @@ static void grow(struct output *output, uint64_t wanted)
 		output->limit = PAYLOAD_KEEP_BYTES;
 	while (output->size < output->limit && output->size < wanted) {
 		size_t more = output->size ? output->size : FIRST_BYTES;
-		char *bytes = budget_take(more) ? realloc(output->bytes, output->size + more) : NULL;
+		bool mine = budget_take(more);
+		char *bytes = mine ? realloc(output->bytes, output->size + more) : NULL;
 		if (!bytes) {
+			if (mine)
+				atomic_fetch_sub_explicit(&used, more, memory_order_relaxed);
 			/* What is there stays as it lies: the second half of it becomes the ring. */
 			output->limit = output->size;
 			output->none = !output->size;

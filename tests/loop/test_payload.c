@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -170,6 +171,34 @@ Test(payload, exit_codes_and_stderr, .timeout = 60)
 	cr_assert_eq(result->verdict->verdict, VERDICT(FAIL));
 	cr_expect_eq(report_of(result, "bad")->n_failed_checks, 1);
 	cr_expect_str_eq(report_of(result, "bad")->stderr_tail, "why\n");
+	pb_free(result);
+	rig_stop_clean(&rig);
+}
+
+/* An agent of thousands of workers has descriptors beyond 1023, and so have its payloads. */
+Test(payload, descriptors_with_high_numbers, .timeout = 60)
+{
+	enum { MANY = 1100 };
+	static int fds[MANY];
+	struct rlimit files;
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &files), 0);
+	if (files.rlim_max < 2 * MANY)
+		cr_skip_test(
+			"no more than %llu open files are allowed here", (unsigned long long)files.rlim_max);
+	files.rlim_cur = MAX_OF(files.rlim_cur, (rlim_t)(2 * MANY));
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &files), 0);
+	/* The agent inherits them. */
+	for (unsigned i = 0; i < MANY; i++)
+		cr_assert_geq(fds[i] = open("/dev/null", O_RDONLY), 0);
+	struct rig rig = {0};
+	rig_start(&rig);
+	for (unsigned i = 0; i < MANY; i++)
+		close(fds[i]);
+	PB(RunResult) *result = rig_run(&rig,
+		JSON_PAYLOAD "  checks: [{exit_code_eq: 0}, {exists: jobs.0.iops}]\n"
+			     "steps: [{ops: [{add_cgroup: {name: a}}, {run_payload: {payload: bench, cgroup: "
+			     "a}}, {wait_payload: {name: bench}}], hold: {fixed: 0s}}]\n");
+	cr_assert_eq(result->verdict->verdict, VERDICT(PASS), "%s", result->verdict->summary);
 	pb_free(result);
 	rig_stop_clean(&rig);
 }
