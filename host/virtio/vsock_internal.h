@@ -114,7 +114,7 @@ struct vsock_user {
 	uint32_t next_host_port;
 
 	int uds_fd;
-	struct event *uds_event;
+	struct event *uds_event, *uds_retry;
 	char *uds_path; /* bound by us: unlinked at the end */
 
 	struct vsock_stats stats;

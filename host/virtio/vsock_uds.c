@@ -3,6 +3,7 @@
  * thread; no guest memory. */
 #include "host/virtio/vsock_internal.h"
 
+#include "common/clock.h"
 #include "common/fd.h"
 #include "common/parse.h"
 
@@ -16,20 +17,32 @@
 /* Host ports of our own choice start here, away from those that people listen on. */
 #define FIRST_HOST_PORT 0x40000000u
 #define ACCEPTS_PER_EVENT 16
+#define ACCEPT_RETRY_NS (200 * NS_PER_MS)
 
 static void on_client(evutil_socket_t fd, short what, void *arg)
 {
 	struct vsock_user *v = arg;
 	for (unsigned i = 0; i < ACCEPTS_PER_EVENT; i++) {
 		int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-		if (client < 0)
+		if (client < 0) {
+			/* Without descriptors it stays readable: the loop would do nothing else. */
+			struct timeval wait = clock_timeval(ACCEPT_RETRY_NS);
+			if (errno != EAGAIN && event_add(v->uds_retry, &wait) == 0)
+				event_del(v->uds_event);
 			return;
+		}
 		struct vsock_conn *c = vconn_create(v, VSOCK_LINE, client);
 		if (!c)
 			continue;
 		vconn_set_timer(c, v->connect_timeout_ns);
 		vconn_update_events(c);
 	}
+}
+
+static void on_retry(evutil_socket_t fd, short what, void *arg)
+{
+	struct vsock_user *v = arg;
+	event_add(v->uds_event, NULL);
 }
 
 /* A socket file whose owner is gone refuses connections; only such a one is replaced. */
@@ -54,6 +67,9 @@ int uds_open(struct vsock_user *v, const char *path, struct err *err)
 	v->uds_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (v->uds_fd < 0)
 		return err_set_os(err, ERR_HOST, errno, "cannot create the vsock socket");
+	/* As the control socket: the file is its owner's from its first moment, whatever the umask. */
+	if (fchmod(v->uds_fd, 0600) < 0)
+		return err_set_os(err, ERR_HOST, errno, "cannot create the vsock socket '%s'", path);
 	int r = bind(v->uds_fd, (struct sockaddr *)&addr, sizeof(addr));
 	if (r < 0 && errno == EADDRINUSE && is_dead_socket(&addr) && unlink(path) == 0)
 		r = bind(v->uds_fd, (struct sockaddr *)&addr, sizeof(addr));
@@ -64,7 +80,8 @@ int uds_open(struct vsock_user *v, const char *path, struct err *err)
 	if (listen(v->uds_fd, 64) < 0)
 		return err_set_os(err, ERR_HOST, errno, "cannot listen on the vsock socket '%s'", path);
 	v->uds_event = event_new(loop_base(v->loop), v->uds_fd, EV_READ | EV_PERSIST, on_client, v);
-	if (!v->uds_path || !v->uds_event || event_add(v->uds_event, NULL) < 0)
+	v->uds_retry = evtimer_new(loop_base(v->loop), on_retry, v);
+	if (!v->uds_path || !v->uds_event || !v->uds_retry || event_add(v->uds_event, NULL) < 0)
 		return err_set_os(err, ERR_HOST, ENOMEM, "cannot serve the vsock socket '%s'", path);
 	return 0;
 }
@@ -73,7 +90,9 @@ void uds_close(struct vsock_user *v)
 {
 	if (v->uds_event)
 		event_free(v->uds_event);
-	v->uds_event = NULL;
+	if (v->uds_retry)
+		event_free(v->uds_retry);
+	v->uds_event = v->uds_retry = NULL;
 	if (v->uds_path)
 		(void)unlink(v->uds_path);
 	free(v->uds_path);

@@ -8,7 +8,9 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #define OP(name) VIRTIO_VSOCK_OP_##name
@@ -75,6 +77,55 @@ Test(vsock_uds, connects_to_a_guest_port)
 	cr_assert_eq(vsock_stats(g.vsock).connected, 1);
 	close(fd);
 	cr_assert_eq(guest_expect(&g, &packet), OP(SHUTDOWN));
+}
+
+Test(vsock_uds, the_socket_is_its_owners)
+{
+	struct stat st;
+	guest_deinit(&g);
+	mode_t before = umask(0);
+	guest_init(&g, path, 0, 1000);
+	umask(before);
+	cr_assert_eq(stat(path, &st), 0);
+	cr_assert_eq(st.st_mode & 07777, 0600, "%o", st.st_mode);
+}
+
+static void on_over(evutil_socket_t fd, short what, void *arg)
+{
+	*(bool *)arg = true;
+}
+
+Test(vsock_uds, without_descriptors_clients_wait_and_the_loop_does_not_spin)
+{
+	struct rlimit files, few;
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	strcpy(addr.sun_path, path);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &files), 0);
+	few = files;
+	few.rlim_cur = (rlim_t)fd + 1;
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+	cr_assert_eq(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	cr_assert_eq(write(fd, "CONNECT 5\n", 10), 10);
+	/* The loop waits, but for a look now and then: until the timer it turns a few times, not thousands.
+	 */
+	struct event_base *base = loop_base(g.driver.loop);
+	bool over = false;
+	unsigned turns = 0;
+	struct event *timer = evtimer_new(base, on_over, &over);
+	struct timeval wait = clock_timeval(100 * NS_PER_MS);
+	cr_assert_eq(event_add(timer, &wait), 0);
+	for (; !over; turns++)
+		event_base_loop(base, EVLOOP_ONCE);
+	event_free(timer);
+	cr_assert_lt(turns, 50);
+	cr_assert_eq(vsock_stats(g.vsock).open, 0);
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &files), 0);
+	uint64_t until = clock_deadline_ns(20 * NS_PER_S);
+	while (vsock_stats(g.vsock).open == 0 && clock_left_ns(until))
+		event_base_loop(base, EVLOOP_ONCE);
+	cr_assert_eq(vsock_stats(g.vsock).open, 1);
+	close(fd);
 }
 
 Test(vsock_uds, a_line_may_come_in_pieces)
