@@ -275,8 +275,11 @@ int link_call_noting(struct link *link, const Schedrig__V1__AgentRequest *reques
 		wait_done(link, &call, deadline_ns);
 	unlist(link, &call);
 	pthread_mutex_unlock(&link->lock);
-	if (r < 0)
+	if (r < 0) {
+		/* A mad agent may have answered what was never sent. */
+		pb_free(call.response);
 		return r;
+	}
 	if (!call.done) {
 		char text[32];
 		return err_set(err, ERR_TIMEOUT, "the agent did not answer within %s",
