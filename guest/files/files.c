@@ -10,6 +10,8 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -167,6 +169,42 @@ int files_push(const struct files_push *push, struct err *err)
 	return err_set_os(err, ERR_GUEST_OS, r, "cannot put %s in place", place.path);
 }
 
+/* A text that the kernel writes as it is read (/proc/kallsyms) is written from its beginning for every open:
+ * chunk by chunk the time would grow with the square of its length, and chunks would be of several texts. So
+ * the last one that is not at its end stays open for the chunk that follows. */
+static struct {
+	pthread_mutex_t lock;
+	char path[PATH_MAX];
+	uint64_t next; /* offset that goes on */
+	int fd;        /* -1: none */
+} half_read = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1};
+
+/* Open where it was left, or -1. */
+static int half_read_take(const char *path, uint64_t offset)
+{
+	int fd = -1;
+	pthread_mutex_lock(&half_read.lock);
+	if (offset > 0 && half_read.fd >= 0 && half_read.next == offset &&
+		strcmp(half_read.path, path) == 0) {
+		fd = half_read.fd;
+		half_read.fd = -1;
+	}
+	pthread_mutex_unlock(&half_read.lock);
+	return fd;
+}
+
+/* Takes *fd over. */
+static void half_read_put(const char *path, uint64_t next, int *fd)
+{
+	pthread_mutex_lock(&half_read.lock);
+	fd_close(&half_read.fd);
+	if ((size_t)snprintf(half_read.path, sizeof(half_read.path), "%s", path) < sizeof(half_read.path)) {
+		half_read.next = next;
+		half_read.fd = take_fd(fd);
+	}
+	pthread_mutex_unlock(&half_read.lock);
+}
+
 int files_pull(const char *staged, const char *path, uint64_t offset, void *buffer, size_t size,
 	struct files_chunk *ret, struct err *err)
 {
@@ -179,7 +217,9 @@ int files_pull(const char *staged, const char *path, uint64_t offset, void *buff
 	if (r < 0)
 		return r;
 	/* Not blocking: a FIFO must not hold the reader. */
-	_cleanup_close_ int fd = open(place.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	_cleanup_close_ int fd = half_read_take(place.path, offset);
+	if (fd < 0)
+		fd = open(place.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_set_os(err, errno == ENOENT || errno == ENOTDIR ? ERR_NOT_FOUND : ERR_GUEST_OS,
 			errno, "cannot read %.200s in the VM", path);
@@ -202,5 +242,7 @@ int files_pull(const char *staged, const char *path, uint64_t offset, void *buff
 	if (st.st_size)
 		ret->identity = ((uint64_t)st.st_ino << 16) ^ (uint64_t)st.st_dev ^
 				(uint64_t)st.st_mtim.tv_nsec << 40 ^ (uint64_t)st.st_mtim.tv_sec << 24;
+	else if (done == size)
+		half_read_put(place.path, offset + done, &fd);
 	return 0;
 }

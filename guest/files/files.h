@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Files into the VM and out of it, chunk by chunk. Nothing is open between two chunks: a client that goes
- * away leaves a temporary file at most, which the next push of that name takes over. Plain C, no state, any
- * thread; pushes of one name are one thread's. */
+/* Files into the VM and out of it, chunk by chunk. Nothing is open between two chunks, but for one file that
+ * the kernel writes as it is read: a client that goes away leaves a temporary file at most, which the next
+ * push of that name takes over. Plain C, any thread; pushes of one name are one thread's. */
 #ifndef GUEST_FILES_FILES_H
 #define GUEST_FILES_FILES_H
 
