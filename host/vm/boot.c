@@ -8,6 +8,7 @@
 #include "host/arch/x86_64/regs.h"
 #include "host/vm/boot_copy.h"
 #include "host/vm/boot_elf.h"
+#include "host/vm/boot_packed.h"
 
 #include <errno.h>
 #include <string.h>
@@ -46,11 +47,14 @@ static int place_initramfs(const struct boot_config *config, const struct gmem *
 }
 
 struct boot_load {
-	struct elf_loaded elf;
+	enum boot_form form;
+	struct elf_loaded elf;       /* unpacked */
+	struct packed_loaded packed; /* packed */
+	gpa_t entry, start, end;
 };
 
-int boot_load_start(
-	const struct kernel_image *kernel, const struct gmem *memory, struct boot_load **ret, struct err *err)
+int boot_load_start(const struct kernel_image *kernel, enum boot_form form, const struct gmem *memory,
+	struct boot_load **ret, struct err *err)
 {
 	if (!gmem_ptr(memory, GPA(0), LAYOUT_KERNEL))
 		return err_set(
@@ -58,11 +62,18 @@ int boot_load_start(
 	struct boot_load *load = calloc(1, sizeof(*load));
 	if (!load)
 		return err_set_os(err, ERR_HOST, ENOMEM, "cannot load the kernel");
-	int r = elf_load(kernel->elf, kernel->elf_bytes, kernel->fd, memory, &load->elf, err);
+	load->form = form;
+	int r = form == BOOT_PACKED
+			? packed_load(kernel, memory, &load->packed, err)
+			: elf_load(kernel->elf, kernel->elf_bytes, kernel->fd, memory, &load->elf, err);
 	if (r < 0) {
 		free(load);
 		return r;
 	}
+	bool packed = form == BOOT_PACKED;
+	load->entry = packed ? load->packed.entry : load->elf.entry;
+	load->start = packed ? load->packed.start : load->elf.start;
+	load->end = packed ? load->packed.end : load->elf.end;
 	*ret = load;
 	return 0;
 }
@@ -71,7 +82,8 @@ void boot_load_free(struct boot_load *load)
 {
 	if (!load)
 		return;
-	boot_copy_finish(&load->elf.job);
+	if (load->form == BOOT_UNPACKED)
+		boot_copy_finish(&load->elf.job);
 	free(load);
 }
 
@@ -85,14 +97,13 @@ int boot_kernel(struct vm *vm, const struct boot_config *config, struct boot_inf
 	_cleanup_(boot_load_free_p) struct boot_load *own = NULL;
 	struct boot_load *load = config->load;
 	if (!load) {
-		int r = boot_load_start(config->kernel, memory, &own, err);
+		int r = boot_load_start(config->kernel, BOOT_UNPACKED, memory, &own, err);
 		if (r < 0)
 			return r;
 		load = own;
 	}
-	const struct elf_loaded *loaded = &load->elf;
 	gpa_t initramfs = GPA(0);
-	int rc = place_initramfs(config, memory, loaded->end.v, &initramfs, err);
+	int rc = place_initramfs(config, memory, load->end.v, &initramfs, err);
 	if (rc < 0)
 		return rc;
 	memcpy(gmem_ptr(memory, GPA(LAYOUT_CMDLINE), cmdline + 1), config->cmdline, cmdline + 1);
@@ -105,6 +116,10 @@ int boot_kernel(struct vm *vm, const struct boot_config *config, struct boot_inf
 		.acpi = config->acpi,
 		.kaslr = config->kaslr,
 	};
+	if (load->form == BOOT_PACKED) {
+		params.header = load->packed.header;
+		params.header_bytes = load->packed.header_bytes;
+	}
 	rc = bootparam_write(&params, err);
 	if (rc < 0)
 		return rc;
@@ -116,11 +131,12 @@ int boot_kernel(struct vm *vm, const struct boot_config *config, struct boot_inf
 		if (rc < 0)
 			return rc;
 	}
-	rc = regs_set_long_mode(vm, 0, loaded->entry, GPA(LAYOUT_BOOT_PARAMS), err);
+	rc = regs_set_long_mode(vm, 0, load->entry, GPA(LAYOUT_BOOT_PARAMS), err);
 	if (rc < 0)
 		return rc;
-	boot_copy_finish(&load->elf.job);
+	if (load->form == BOOT_UNPACKED)
+		boot_copy_finish(&load->elf.job);
 	if (ret_info)
-		*ret_info = (struct boot_info){loaded->entry, loaded->start, loaded->end, initramfs};
+		*ret_info = (struct boot_info){load->entry, load->start, load->end, initramfs};
 	return 0;
 }

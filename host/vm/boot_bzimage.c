@@ -29,10 +29,16 @@
 #define HDR_PAYLOAD_OFFSET 0x248
 #define HDR_PAYLOAD_LENGTH 0x24c
 #define HDR_END 0x250
+#define HDR_JUMP_LENGTH 0x201 /* of the jump at 0x200, which leads to the header's end */
+#define HDR_PREF_ADDRESS 0x258
+#define HDR_INIT_SIZE 0x260
+#define HDR_BOOT_END 0x264
 
 #define XLF_KERNEL_64 1
 #define PROTOCOL_PAYLOAD 0x0208 /* payload_offset and payload_length */
 #define PROTOCOL_XLOADFLAGS 0x020c
+/* sizeof(struct setup_header) may grow; boot_params has room up to its e820 table. */
+#define HDR_ROOM_END 0x290
 
 /* A dictionary of a hostile payload may not take more than this from the host. */
 #define UNPACK_MEMORY_MAX (UINT64_C(256) << 20)
@@ -51,6 +57,13 @@ static uint32_t get32(const uint8_t *p)
 	uint32_t v;
 	memcpy(&v, p, sizeof(v));
 	return le32toh(v);
+}
+
+static uint64_t get64(const uint8_t *p)
+{
+	uint64_t v;
+	memcpy(&v, p, sizeof(v));
+	return le64toh(v);
 }
 
 bool bzimage_is(const uint8_t *bytes, size_t length)
@@ -91,6 +104,36 @@ int bzimage_parse(const uint8_t *bytes, size_t length, uint64_t file_bytes, stru
 	if (version && version + 0x200u < protected_mode && version + 0x200u < file_bytes)
 		info.version_offset = version + 0x200u;
 	*ret_info = info;
+	return 0;
+}
+
+int bzimage_parse_boot(const uint8_t *bytes, size_t length, uint64_t file_bytes,
+	struct bzimage_boot *ret_boot, struct err *err)
+{
+	assert(bzimage_is(bytes, length));
+	unsigned header_end = 0x202u + bytes[HDR_JUMP_LENGTH];
+	if (length < HDR_BOOT_END || header_end < HDR_BOOT_END || header_end > length ||
+		get16(bytes + HDR_VERSION) < PROTOCOL_XLOADFLAGS ||
+		!(get16(bytes + HDR_XLOADFLAGS) & XLF_KERNEL_64))
+		return err_set(err, ERR_UNSUPPORTED,
+			"it has no 64-bit entry (boot protocol 2.12 and later have), so it cannot place "
+			"itself; boot it without --kaslr");
+	uint64_t sectors = bytes[HDR_SETUP_SECTS] ? bytes[HDR_SETUP_SECTS] : 4;
+	struct bzimage_boot boot = {
+		.code_offset = (sectors + 1) * 512,
+		.load = get64(bytes + HDR_PREF_ADDRESS),
+		.init_bytes = get32(bytes + HDR_INIT_SIZE),
+		.header_bytes = MIN_OF(header_end, (unsigned)HDR_ROOM_END) - BZIMAGE_SETUP_HEADER,
+	};
+	if (file_bytes <= boot.code_offset || file_bytes - boot.code_offset <= BZIMAGE_ENTRY_64)
+		return err_set(err, ERR_INVALID_ARGUMENT, "it ends before its code begins: cut short");
+	boot.code_bytes = file_bytes - boot.code_offset;
+	boot.init_bytes = MAX_OF(boot.init_bytes, boot.code_bytes);
+	if (boot.load == 0 || boot.load % 4096)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			"its header says that it loads at %#llx, which cannot be",
+			(unsigned long long)boot.load);
+	*ret_boot = boot;
 	return 0;
 }
 

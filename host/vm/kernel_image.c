@@ -376,9 +376,14 @@ static int load(const char *path, struct kernel_image *image, struct err *err)
 	_cleanup_close_ int dir = cache_open(false);
 	if (dir >= 0 && cache_find_by_stat(dir, &st, image)) {
 		image->cached = true;
-		return 0;
+	} else {
+		int rc = load_cold(fd, &st, packed ? &bz : NULL, image, err);
+		if (rc < 0)
+			return rc;
 	}
-	return load_cold(fd, &st, packed ? &bz : NULL, image, err);
+	if (packed)
+		image->packed_fd = take_fd(&fd);
+	return 0;
 }
 
 int kernel_image_load(const char *path, struct kernel_image **ret_image, struct err *err)
@@ -386,7 +391,7 @@ int kernel_image_load(const char *path, struct kernel_image **ret_image, struct 
 	_cleanup_(kernel_image_free_p) struct kernel_image *image = calloc(1, sizeof(*image));
 	if (!image)
 		return err_set(err, ERR_HOST, "out of memory");
-	image->fd = -1;
+	image->fd = image->packed_fd = -1;
 	int rc = load(path, image, err);
 	if (rc < 0)
 		return err_wrap(err, "kernel %s", path);
@@ -401,6 +406,7 @@ void kernel_image_free(struct kernel_image *image)
 	if (image->elf)
 		munmap((void *)image->elf, image->elf_bytes);
 	fd_close(&image->fd);
+	fd_close(&image->packed_fd);
 	free(image);
 }
 

@@ -22,6 +22,7 @@ struct kernel_image {
 	/* Version text of a bzImage's header ("7.3.4+deb13-cloud-amd64 (builder) #1 SMP ..."); "" for ELF. */
 	char version[256];
 	char content[33]; /* hash of the kernel file, 32 hex digits: names what was computed from it */
+	int packed_fd;    /* the bzImage itself, open for reading; -1: the kernel was given as vmlinux */
 	int fd;           /* a file of exactly these bytes, or -1 */
 	bool cached;      /* came from the cache: nothing was unpacked */
 };

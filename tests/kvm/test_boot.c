@@ -2,6 +2,7 @@
 /* What a kernel finds at its 64-bit entry, told by a kernel of a few instructions. */
 #include "bare.h"
 #include "common/clock.h"
+#include "common/fd.h"
 #include "host/arch/x86_64/layout.h"
 #include "host/vm/boot.h"
 #include "host/vm/power.h"
@@ -10,7 +11,9 @@
 #include <asm/bootparam.h>
 #include <criterion/criterion.h>
 #include <elf.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MIB (UINT64_C(1) << 20)
 #define KERNEL_AT (16 * MIB)
@@ -66,7 +69,8 @@ static void make_kernel(void)
 		.p_vaddr = 0xffffffff81000000};
 	memset(file.text, 0xcc, sizeof(file.text));
 	memcpy(file.text + ENTRY_OFFSET, kernel, (size_t)(kernel_end - kernel));
-	image = (struct kernel_image){.elf = (const uint8_t *)&file, .elf_bytes = sizeof(file), .fd = -1};
+	image = (struct kernel_image){
+		.elf = (const uint8_t *)&file, .elf_bytes = sizeof(file), .fd = -1, .packed_fd = -1};
 }
 
 static char console[64];
@@ -169,6 +173,82 @@ Test(boot, the_kernel_finds_what_the_protocol_promises)
 	cr_assert(has_ram(&bp, 64 * MIB, LAYOUT_HOLE, 1));
 	cr_assert(has_ram(&bp, LAYOUT_HIGH, LAYOUT_HIGH + 64 * MIB, 1));
 	cr_assert_eq(bp.e820_entries, 6);
+}
+
+#define PACKED_AT (20 * MIB)
+#define SETUP_BYTES 1024u
+
+/* A bzImage whose 64-bit entry is the kernel of a few instructions, and whose payload is the file above. */
+static struct kernel_image *load_bzimage(const char *path, const char *cache)
+{
+	static uint8_t bytes[SETUP_BYTES + 2048 + sizeof(file) + 4];
+	uint64_t load = PACKED_AT;
+	uint32_t init = 2 * MIB, offset = 2048, length = sizeof(file) + 4, unpacked = sizeof(file);
+	struct kernel_image *loaded = NULL;
+	struct err err = ERR_INIT;
+	make_kernel();
+	bytes[0x1f1] = 1;
+	memcpy(bytes + 0x1fe, "\x55\xaa\xeb\x66HdrS\x0f\x02", 10);
+	bytes[0x211] = 1 | KASLR_FLAG; /* not the file's to say */
+	bytes[0x236] = 1;
+	memset(bytes + 0x250, 0xff, 8); /* setup_data that is none */
+	memcpy(bytes + 0x248, &offset, 4);
+	memcpy(bytes + 0x24c, &length, 4);
+	memcpy(bytes + 0x258, &load, 8);
+	memcpy(bytes + 0x260, &init, 4);
+	memcpy(bytes + SETUP_BYTES + 0x200, kernel, (size_t)(kernel_end - kernel));
+	memcpy(bytes + SETUP_BYTES + offset, &file, sizeof(file));
+	memcpy(bytes + SETUP_BYTES + offset + sizeof(file), &unpacked, 4);
+	cr_assert_eq(fd_replace_file(path, bytes, sizeof(bytes), 0644, &err), 0, "%s", err.message);
+	setenv("SCHEDRIG_CACHE", cache, 1);
+	cr_assert_eq(kernel_image_load(path, &loaded, &err), 0, "%s", err.message);
+	return loaded;
+}
+
+Test(boot, a_bzimage_is_entered_as_the_protocol_says)
+{
+	char dir[] = "/tmp/schedrig-kvm-boot-XXXXXX", path[64];
+	cr_assert_not_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/vmlinuz", dir);
+	/* No cache: the directory cannot be made. */
+	_cleanup_(kernel_image_free_p) struct kernel_image *packed = load_bzimage(path, "/dev/null/none");
+	unlink(path);
+	rmdir(dir);
+	uint64_t nodes[] = {64 * MIB};
+	_cleanup_(gmem_free_p) struct gmem *memory = gmem_new(nodes, 1, NULL);
+	struct err err = ERR_INIT;
+	struct vm_config config = {.n_vcpus = 1, .memory = memory, .irqchip = true, .ended = on_end};
+	_cleanup_(vm_free_p) struct vm *vm = vm_new(&config, &err);
+	cr_assert_not_null(vm, "%s", err.message);
+	cr_assert_eq(power_attach(vm, &err), 0);
+	_cleanup_(boot_load_free_p) struct boot_load *load = NULL;
+	cr_assert_eq(boot_load_start(packed, BOOT_PACKED, memory, &load, &err), 0, "%s", err.message);
+	struct boot_config boot = {
+		.kernel = packed, .load = load, .cmdline = "quiet", .acpi = true, .kaslr = true};
+	struct boot_info info;
+	cr_assert_eq(boot_kernel(vm, &boot, &info, &err), 0, "%s", err.message);
+	cr_assert_eq(info.entry.v, PACKED_AT + 0x200);
+	cr_assert_eq(info.kernel_start.v, PACKED_AT);
+	cr_assert_eq(info.kernel_end.v, PACKED_AT + 2 * MIB);
+	cr_assert_eq(vm_start(vm, &err), 0, "%s", err.message);
+	bare_wait(atomic_load(&ended), "the kernel switches off");
+	cr_assert_eq(how.why, VM_END_POWEROFF, "%d %s", how.why, how.err.message);
+	cr_assert_eq(report(memory, 0), LAYOUT_BOOT_PARAMS, "rsi");
+	cr_assert_eq(report(memory, 6), 0x10, "__BOOT_CS");
+	uint64_t rip = report(memory, 9);
+	cr_assert(rip > PACKED_AT + 0x200 && rip < PACKED_AT + 2048, "%#llx", (unsigned long long)rip);
+	struct boot_params bp;
+	cr_assert_eq(gmem_read(memory, GPA(LAYOUT_BOOT_PARAMS), &bp, sizeof(bp)), 0);
+	cr_assert_eq(bp.hdr.header, 0x53726448);
+	cr_assert_eq(bp.hdr.version, 0x20f);
+	cr_assert_eq(bp.hdr.pref_address, PACKED_AT);
+	cr_assert_eq(bp.hdr.init_size, 2 * MIB);
+	cr_assert_eq(bp.hdr.type_of_loader, 0xff);
+	cr_assert_eq(bp.hdr.loadflags, 1);
+	cr_assert_eq(bp.hdr.setup_data, 0);
+	cr_assert_eq(bp.hdr.cmd_line_ptr, LAYOUT_CMDLINE);
+	cr_assert_eq(bp.acpi_rsdp_addr, LAYOUT_ACPI);
+	cr_assert(has_ram(&bp, MIB, 64 * MIB, 1));
 }
 
 static int try_boot(uint64_t memory_bytes, const struct boot_config *boot, struct err *err)

@@ -52,15 +52,25 @@ int bootparam_write(const struct bootparam_config *config, struct err *err)
 	struct boot_params *bp = gmem_ptr(config->memory, GPA(LAYOUT_BOOT_PARAMS), sizeof(*bp));
 	assert(bp);
 	memset(bp, 0, sizeof(*bp));
-	bp->hdr.boot_flag = BOOT_FLAG;
-	bp->hdr.header = BOOT_MAGIC;
-	bp->hdr.version = BOOT_PROTOCOL;
+	if (config->header) {
+		assert(config->header_bytes <=
+			offsetof(struct boot_params, e820_table) - offsetof(struct boot_params, hdr));
+		memcpy(&bp->hdr, config->header, config->header_bytes);
+		/* Its decompressor decides on KASLR_FLAG. No list of setup_data: the file's pointer is none.
+		 */
+		bp->hdr.loadflags = LOADED_HIGH;
+		bp->hdr.setup_data = 0;
+	} else {
+		bp->hdr.boot_flag = BOOT_FLAG;
+		bp->hdr.header = BOOT_MAGIC;
+		bp->hdr.version = BOOT_PROTOCOL;
+		bp->hdr.kernel_alignment = KERNEL_ALIGNMENT;
+		bp->hdr.cmdline_size = (uint32_t)config->cmdline_bytes;
+		/* Set by a kernel's own decompressor otherwise: kaslr_enabled() looks at nothing else. */
+		bp->hdr.loadflags = LOADED_HIGH | (config->kaslr ? KASLR_FLAG : 0);
+	}
 	bp->hdr.type_of_loader = LOADER_UNKNOWN;
-	/* Set by a kernel's own decompressor otherwise: kaslr_enabled() looks at nothing else. */
-	bp->hdr.loadflags = LOADED_HIGH | (config->kaslr ? KASLR_FLAG : 0);
-	bp->hdr.kernel_alignment = KERNEL_ALIGNMENT;
 	bp->hdr.cmd_line_ptr = LAYOUT_CMDLINE;
-	bp->hdr.cmdline_size = (uint32_t)config->cmdline_bytes;
 	bp->hdr.ramdisk_image = (uint32_t)config->initramfs.v;
 	bp->hdr.ramdisk_size = (uint32_t)config->initramfs_bytes;
 	bp->ext_ramdisk_image = (uint32_t)(config->initramfs.v >> 32);

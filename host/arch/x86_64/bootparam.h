@@ -16,6 +16,10 @@ struct bootparam_config {
 	size_t initramfs_bytes; /* 0: none */
 	bool acpi;              /* RSDP at LAYOUT_ACPI */
 	bool kaslr;             /* the kernel may randomise what it chooses itself */
+	/* A bzImage's own struct setup_header, which says the rest; NULL: the kernel is past the code that
+	 * reads it. */
+	const uint8_t *header;
+	size_t header_bytes; /* bounded by boot_params' room for it */
 };
 
 /* Writes it at LAYOUT_BOOT_PARAMS, memory map included.

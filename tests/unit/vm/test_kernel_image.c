@@ -2,6 +2,7 @@
 /* Kernel files: every packing, every refusal, and the cache. */
 #include "common/fd.h"
 #include "host/vm/boot_bzimage.h"
+#include "host/vm/boot_packed.h"
 #include "host/vm/kernel_image.h"
 
 #include <bzlib.h>
@@ -18,6 +19,10 @@
 
 #define VMLINUX_BYTES 100000u
 #define SETUP_BYTES 1024u /* one setup sector and the boot sector */
+
+#define MIB (UINT64_C(1) << 20)
+#define LOAD_AT (4 * MIB)
+#define INIT_BYTES (3 * MIB)
 
 static char dir[64];
 
@@ -112,6 +117,11 @@ static size_t make_bzimage(uint8_t *out, const uint8_t *payload, size_t n, uint3
 	uint32_t offset = 0, length = (uint32_t)n + 4;
 	memcpy(out + 0x248, &offset, 4);
 	memcpy(out + 0x24c, &length, 4);
+	out[0x201] = 0x66; /* the header ends at 0x268 */
+	uint64_t load = LOAD_AT;
+	uint32_t init = INIT_BYTES;
+	memcpy(out + 0x258, &load, 8);
+	memcpy(out + 0x260, &init, 4);
 	memcpy(out + SETUP_BYTES, payload, n);
 	memcpy(out + SETUP_BYTES + n, &unpacked, 4);
 	return SETUP_BYTES + n + 4;
@@ -325,4 +335,134 @@ Test(kernel_image, bit_flips_do_no_harm)
 			packed[at] ^= bit;
 		}
 	}
+}
+
+/* ---- booted as it is */
+
+static size_t make_packed(void)
+{
+	make_vmlinux(vmlinux);
+	size_t n = pack("zstd", vmlinux, VMLINUX_BYTES, packed, sizeof(packed));
+	return make_bzimage(image, packed, n, VMLINUX_BYTES);
+}
+
+/* Loads the file as a kernel, lets `change` have it, then loads it into memory of that size. */
+static int load_packed(size_t total, uint64_t memory_bytes, void (*change)(const char *path),
+	struct packed_loaded *ret, uint8_t *ret_first, struct err *err)
+{
+	const char *path = write_file("vmlinuz", image, total);
+	_cleanup_(kernel_image_free_p) struct kernel_image *k = NULL;
+	_cleanup_(gmem_free_p) struct gmem *memory = gmem_new(&memory_bytes, 1, NULL);
+	cr_assert_not_null(memory);
+	cr_assert_eq(kernel_image_load(path, &k, err), 0, "%s", err->message);
+	cr_assert_geq(k->packed_fd, 0);
+	if (change)
+		change(path);
+	int r = packed_load(k, memory, ret, err);
+	if (r == 0) {
+		const uint8_t *at = gmem_ptr(memory, ret->start, total - SETUP_BYTES);
+		cr_assert_not_null(at);
+		cr_assert_eq(memcmp(at, image + SETUP_BYTES, total - SETUP_BYTES), 0);
+		*ret_first = at[0];
+	}
+	return r;
+}
+
+Test(kernel_image, a_bzimage_is_loaded_as_it_is)
+{
+	struct packed_loaded loaded;
+	struct err err = ERR_INIT;
+	uint8_t first;
+	size_t total = make_packed();
+	for (unsigned round = 0; round < 2; round++) { /* the second one comes from the cache */
+		cr_assert_eq(load_packed(total, 16 * MIB, NULL, &loaded, &first, &err), 0, "%s", err.message);
+		cr_assert_eq(loaded.start.v, LOAD_AT);
+		cr_assert_eq(loaded.entry.v, LOAD_AT + 0x200);
+		cr_assert_eq(loaded.end.v, LOAD_AT + INIT_BYTES);
+		cr_assert_eq(loaded.header_bytes, 0x268 - 0x1f1);
+		cr_assert_eq(memcmp(loaded.header, image + 0x1f1, loaded.header_bytes), 0);
+	}
+	/* What needs more than it says it does gets it. */
+	memset(image + 0x260, 0, 4);
+	cr_assert_eq(load_packed(total, 16 * MIB, NULL, &loaded, &first, &err), 0, "%s", err.message);
+	cr_assert_eq(loaded.end.v, LOAD_AT + total - SETUP_BYTES);
+}
+
+static void put64(size_t at, uint64_t value, size_t bytes)
+{
+	memcpy(image + at, &value, bytes);
+}
+
+Test(kernel_image, bzimages_that_cannot_be_booted_as_they_are)
+{
+	static const struct {
+		size_t at;
+		uint64_t value;
+		size_t bytes;
+		uint64_t memory;
+		enum err_code code;
+		const char *words;
+	} bad[] = {
+		{0x201, 0x20, 1, 16 * MIB, ERR_UNSUPPORTED, "64-bit entry"},
+		{0x206, 0x020b, 2, 16 * MIB, ERR_UNSUPPORTED, "64-bit entry"},
+		{0x258, 0, 8, 16 * MIB, ERR_INVALID_ARGUMENT, "loads at 0"},
+		{0x258, LOAD_AT + 1, 8, 16 * MIB, ERR_INVALID_ARGUMENT, "loads at"},
+		{0x258, UINT64_MAX & ~UINT64_C(0xfff), 8, 16 * MIB, ERR_LIMIT_EXCEEDED, "does not fit"},
+		{0x258, 0x1000, 8, 16 * MIB, ERR_LIMIT_EXCEEDED, "does not fit"},
+		{0x258, 14 * MIB, 8, 16 * MIB, ERR_LIMIT_EXCEEDED, "more memory"},
+		{0x260, UINT32_MAX, 4, 16 * MIB, ERR_LIMIT_EXCEEDED, "more memory"},
+		{0x206, 0x020f, 2, 6 * MIB, ERR_LIMIT_EXCEEDED, "more memory"},
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct packed_loaded loaded;
+		struct err err = ERR_INIT;
+		uint8_t first;
+		size_t total = make_packed();
+		put64(bad[i].at, bad[i].value, bad[i].bytes);
+		cr_assert_lt(load_packed(total, bad[i].memory, NULL, &loaded, &first, &err), 0, "%zu", i);
+		cr_assert_eq(err.code, bad[i].code, "%zu: %s", i, err.message);
+		cr_assert_not_null(strstr(err.message, bad[i].words), "%zu: %s", i, err.message);
+	}
+}
+
+static void flip_last_byte(const char *path)
+{
+	_cleanup_fclose_ FILE *f = fopen(path, "r+");
+	cr_assert_not_null(f);
+	fseek(f, -1, SEEK_END);
+	int last = fgetc(f);
+	fseek(f, -1, SEEK_END);
+	fputc(last ^ 1, f);
+}
+
+static void cut(const char *path)
+{
+	cr_assert_eq(truncate(path, SETUP_BYTES + 100), 0);
+}
+
+static void empty(const char *path)
+{
+	cr_assert_eq(truncate(path, 0), 0);
+}
+
+Test(kernel_image, a_file_that_changed_since_is_not_booted)
+{
+	static void (*const changes[])(const char *) = {flip_last_byte, cut, empty};
+	for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
+		struct packed_loaded loaded;
+		struct err err = ERR_INIT;
+		uint8_t first;
+		size_t total = make_packed();
+		cr_assert_lt(load_packed(total, 16 * MIB, changes[i], &loaded, &first, &err), 0, "%zu", i);
+		cr_assert(
+			err.code == ERR_HOST || err.code == ERR_INVALID_ARGUMENT, "%zu: %s", i, err.message);
+	}
+}
+
+Test(kernel_image, a_vmlinux_has_nothing_packed)
+{
+	make_vmlinux(vmlinux);
+	_cleanup_(kernel_image_free_p) struct kernel_image *k = NULL;
+	cr_assert_eq(kernel_image_load(write_file("vmlinux", vmlinux, VMLINUX_BYTES), &k, NULL), 0);
+	cr_assert_eq(k->packed_fd, -1);
 }
