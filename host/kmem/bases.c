@@ -6,9 +6,6 @@
 #include <errno.h>
 #include <inttypes.h>
 
-/* __START_KERNEL_map, arch/x86/include/asm/page_64_types.h. */
-#define START_KERNEL_MAP UINT64_C(0xffffffff80000000)
-
 static int disagree(struct err *err)
 {
 	(void)err_reason(err, "bases-disagree");
@@ -53,8 +50,9 @@ static int text_find(const struct kmem *kmem, uint64_t syscall_entry, uint64_t a
 	if (syscall_entry == 0)
 		return err_set(err, ERR_FAILED_PRECONDITION,
 			"the kernel has not set up its system calls yet: too early to say where it is");
-	bases->slide = (int64_t)(syscall_entry - entry.v);
-	bases->text = text.v + (uint64_t)bases->slide;
+	/* Symbols have running addresses: by them, too, it is at `text`. */
+	bases->text = text.v + (syscall_entry - entry.v);
+	bases->slide = (int64_t)(kmem_slide(kmem) + (bases->text - text.v));
 	if (agent_text && agent_text != bases->text) {
 		(void)err_set(err, ERR_KERNEL_LAYOUT,
 			"by its system call entry the kernel is at 0x%" PRIx64
@@ -62,11 +60,12 @@ static int text_find(const struct kmem *kmem, uint64_t syscall_entry, uint64_t a
 			bases->text, agent_text);
 		return disagree(err);
 	}
-	if (bases->slide != 0) {
+	if (bases->text != text.v) {
 		(void)err_set(err, ERR_KERNEL_LAYOUT,
-			"the kernel runs 0x%" PRIx64
-			" bytes from where it was linked, which no direct boot does",
-			(uint64_t)bases->slide);
+			"by its system call entry the kernel is at 0x%" PRIx64 ", %s 0x%" PRIx64, bases->text,
+			kmem_slide(kmem) ? "and by its build id and page tables at"
+					 : "and nothing moved it from where it was linked,",
+			text.v);
 		return disagree(err);
 	}
 	rc = walk(kmem, bases->text, ret_gpa, err);
@@ -80,7 +79,7 @@ static int text_find(const struct kmem *kmem, uint64_t syscall_entry, uint64_t a
 		loaded.v != *ret_gpa) {
 		(void)err_set(err, ERR_KERNEL_LAYOUT,
 			"page tables have the kernel at guest-physical 0x%" PRIx64
-			", where its phys_base is 0x%" PRIx64 " and it was not loaded",
+			", where its phys_base is 0x%" PRIx64 " and it does not lie",
 			*ret_gpa, phys_base);
 		return disagree(err);
 	}

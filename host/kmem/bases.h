@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Where a running kernel has itself and its regions, found from the system and checked against each other.
  *
- * A kernel that we boot directly stays where it was linked, since moving it is its decompressor's work; what
- * it randomises by itself (CONFIG_RANDOMIZE_MEMORY, arch/x86/mm/kaslr.c) are the starts of direct map,
- * vmalloc space and memory map. Nothing else in this room takes them for known: they are read anew for each
- * use. */
+ * A kernel that we boot unpacked stays where it was linked, since moving it is its decompressor's work; one
+ * that was booted packed is where place.h found it. Both randomise by themselves (CONFIG_RANDOMIZE_MEMORY,
+ * arch/x86/mm/kaslr.c) the starts of direct map, vmalloc space and memory map. Nothing else in this room
+ * takes those for known: they are read anew for each use. */
 #ifndef HOST_KMEM_BASES_H
 #define HOST_KMEM_BASES_H
 
@@ -15,7 +15,7 @@
 
 struct kmem_bases {
 	uint64_t text;      /* where the kernel's _text is */
-	int64_t slide;      /* from its link address; 0 with direct boot */
+	int64_t slide;      /* from its link address; 0 when booted unpacked */
 	uint64_t phys_base; /* guest-physical address that link addresses are beyond that of
 			       __START_KERNEL_map */
 	uint64_t page_offset, vmalloc, vmemmap; /* starts of direct map, vmalloc space, memory map */

@@ -152,6 +152,15 @@ bool kimage_gpa(const struct kimage *image, gva_t at, gpa_t *ret_gpa, uint64_t *
 	return false;
 }
 
+void kimage_place(struct kimage *image, uint64_t slide, uint64_t gpa_move)
+{
+	for (unsigned i = 0; i < image->n_segments; i++) {
+		image->segment[i].vaddr.v += slide;
+		image->segment[i].paddr.v += gpa_move;
+	}
+	image->build_note.vaddr.v += slide;
+}
+
 const char *kimage_build_id_text(const struct kimage *image, char *buffer, size_t size)
 {
 	size_t n = 0;

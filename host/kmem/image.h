@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* A kernel's vmlinux as bytes: segments, sections, build id and BTF, every one bounds-checked against the
- * file. Immutable: any thread. The bytes are the mapped file of
+ * file. Immutable once placed: any thread. The bytes are the mapped file of
  * vm/kernel_image.h: nothing is copied. */
 #ifndef HOST_KMEM_IMAGE_H
 #define HOST_KMEM_IMAGE_H
@@ -46,8 +46,12 @@ int kimage_init(struct kimage *image, const void *bytes, uint64_t length, struct
 bool kimage_section(const struct kimage *image, const char *name, struct kimage_range *ret_range);
 /* File bytes of [at, at + length), or NULL when any of it is not in the file. */
 const void *kimage_at(const struct kimage *image, gva_t at, uint64_t length);
-/* Where the loader put link address `at`. *ret_length: bytes from there to the segment's end. */
+/* Where `at` lies in guest memory: where the loader put it, unless the image was placed. *ret_length: bytes
+ * from there to the segment's end. */
 bool kimage_gpa(const struct kimage *image, gva_t at, gpa_t *ret_gpa, uint64_t *ret_length);
+/* Gives every segment its running addresses: kimage_at() and kimage_gpa() take those from then on, and notes
+ * have them; kimage_section() goes on telling link addresses. Once, before anybody else sees the image. */
+void kimage_place(struct kimage *image, uint64_t slide, uint64_t gpa_move);
 /* Build id in hexadecimal; "" if none. Returns buffer. */
 const char *kimage_build_id_text(const struct kimage *image, char *buffer, size_t size);
 

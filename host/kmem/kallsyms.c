@@ -267,17 +267,22 @@ int kallsyms_find_in(struct kallsyms *ks, const struct kimage_range *range, gva_
 	return err_set(err, ERR_KERNEL_LAYOUT, "kernel image has no readable kallsyms tables (%s)", missing);
 }
 
+gva_t kallsyms_text_address(const struct kimage *image)
+{
+	struct kimage_range text;
+
+	return kimage_section(image, ".text", &text) ? text.vaddr : image->segment[0].vaddr;
+}
+
 int kallsyms_find(struct kallsyms *ks, const struct kimage *image, struct err *err)
 {
-	struct kimage_range range, text;
+	struct kimage_range range;
 	const struct kimage_segment *first = &image->segment[0];
 
 	if (!kimage_section(image, ".rodata", &range))
 		range = (struct kimage_range){
 			image->bytes + first->file_offset, first->file_bytes, first->vaddr};
-	if (!kimage_section(image, ".text", &text))
-		text.vaddr = first->vaddr;
-	return kallsyms_find_in(ks, &range, text.vaddr, err);
+	return kallsyms_find_in(ks, &range, kallsyms_text_address(image), err);
 }
 
 uint64_t kallsyms_address(const struct kallsyms *ks, uint32_t i)

@@ -41,6 +41,8 @@ struct kallsyms {
  * addresses is recognised. ERR_KERNEL_LAYOUT says which part did not fit. */
 int kallsyms_find_in(
 	struct kallsyms *ks, const struct kimage_range *range, gva_t text, struct err *err) must_check;
+/* Where `_text` was linked to, by the section headers. */
+gva_t kallsyms_text_address(const struct kimage *image);
 int kallsyms_find(struct kallsyms *ks, const struct kimage *image, struct err *err) must_check;
 
 /* i < n, ascending. */

@@ -4,6 +4,7 @@
 
 #include "common/cpuset.h"
 #include "host/kmem/guest_btf.h"
+#include "host/kmem/place.h"
 
 #include <errno.h>
 #include <string.h>
@@ -48,9 +49,34 @@ struct kmem {
 	struct memo *memo;             /* locks for itself */
 	struct guest_btfs *guest_btfs; /* locks for itself */
 	gva_t fact[FACT_COUNT];        /* 0: the kernel has no such symbol */
-	unsigned n_cpus;               /* CONFIG_NR_CPUS, as far as the symbols tell */
+	uint64_t slide;
+	unsigned n_cpus; /* CONFIG_NR_CPUS, as far as the symbols tell */
 	uint64_t batch_hops;
 };
+
+/* Symbols, and the image and they at their running addresses. */
+static int kernel_read(struct kmem *kmem, const struct kmem_config *config, struct err *err)
+{
+	struct kernel_place place;
+	int rc = kimage_init(&kmem->image, config->elf, config->elf_bytes, err);
+
+	if (rc < 0)
+		return rc;
+	kmem->symbols = config->guest_symbols ? symbols_new_from_guest(&kmem->image, config->guest_symbols,
+							config->guest_symbols_bytes, err)
+					      : symbols_new(&kmem->image, err);
+	if (!kmem->symbols)
+		return -EINVAL;
+	if (!config->places_itself)
+		return 0;
+	rc = kernel_place_find(&kmem->image, kmem->symbols, config->memory, config->agent_text, &place, err);
+	if (rc < 0)
+		return rc;
+	kmem->slide = place.slide;
+	kimage_place(&kmem->image, place.slide, place.gpa_move);
+	symbols_place(kmem->symbols, place.slide);
+	return 0;
+}
 
 struct kmem *kmem_new(const struct kmem_config *config, struct err *err)
 {
@@ -68,10 +94,7 @@ struct kmem *kmem_new(const struct kmem_config *config, struct err *err)
 		(void)err_set(err, ERR_HOST, "out of memory");
 		return NULL;
 	}
-	if (kimage_init(&kmem->image, config->elf, config->elf_bytes, err) < 0)
-		return NULL;
-	kmem->symbols = symbols_new(&kmem->image, err);
-	if (!kmem->symbols)
+	if (kernel_read(kmem, config, err) < 0)
 		return NULL;
 	kmem->btf = kbtf_new(kmem->image.btf.bytes, kmem->image.btf.length, &kmem->btf_err);
 	for (unsigned i = 0; i < FACT_COUNT; i++)
@@ -133,6 +156,25 @@ int kmem_spend_hops(const struct kmem *kmem, uint64_t *spent, uint64_t hops, str
 		(unsigned long long)*spent);
 }
 
+uint64_t kmem_slide(const struct kmem *kmem)
+{
+	return kmem->slide;
+}
+
+int kmem_check_text(const struct kmem *kmem, uint64_t agent_text, struct err *err)
+{
+	gva_t text;
+	int rc = kmem_symbol(kmem, "_text", &text, err);
+
+	if (rc < 0 || text.v == agent_text)
+		return rc;
+	(void)err_set(err, ERR_KERNEL_LAYOUT,
+		"by its symbols the kernel is at 0x%llx, and the guest says 0x%llx",
+		(unsigned long long)text.v, (unsigned long long)agent_text);
+	(void)err_reason(err, "bases-disagree");
+	return -ENOTSUP;
+}
+
 struct memo *kmem_memo(const struct kmem *kmem)
 {
 	return kmem->memo;
@@ -163,7 +205,7 @@ const struct kbtf *kmem_btf(const struct kmem *kmem, struct err *err)
 	return kmem->btf;
 }
 
-/* Reads an image variable by its link address: those are mapped for as long as the kernel runs. */
+/* Reads an image variable by its address: those are mapped for as long as the kernel runs. */
 static int image_read(const struct kmem *kmem, gva_t at, void *bytes, uint64_t length, struct err *err)
 {
 	uint64_t left;

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* A running kernel seen from outside: its image's symbols and types together with the guest's memory.
  * Immutable once made: any thread, vCPUs running or not. Values read from the guest are hostile: they are
- * read anew for each use and checked. Direct boot: link addresses are run-time addresses, whatever else the
- * kernel randomises (bases.h). */
+ * read anew for each use and checked.
+ *
+ * All addresses here and in what is built on this are those of the running kernel. A kernel that was booted
+ * unpacked runs where it was linked, whatever else it randomises (bases.h); one that placed itself is found
+ * in memory first (place.h), and image and symbols are moved there. */
 #ifndef HOST_KMEM_KMEM_H
 #define HOST_KMEM_KMEM_H
 
@@ -17,10 +20,17 @@ struct kmem_config {
 	const void *elf; /* vmlinux (vm/kernel_image.h); borrowed, outlives the object */
 	uint64_t elf_bytes;
 	const struct gmem *memory; /* borrowed, outlives the object */
+	bool places_itself;  /* the kernel chose its place (boot.h, BOOT_PACKED): it is found in memory */
+	uint64_t agent_text; /* with places_itself: `_text` as the guest says, or 0: not known yet */
+	/* Text of the guest's /proc/kallsyms, borrowed for the call: symbols come from it. NULL: from the
+	 * image */
+	const char *guest_symbols;
+	size_t guest_symbols_bytes;
 };
 
 /* Reads symbols and types: some milliseconds, so not on the way to the first KVM_RUN. A kernel without BTF is
- * accepted: what needs types then says so. */
+ * accepted: what needs types then says so. With places_itself errors are those of kernel_place_find();
+ * ERR_FAILED_PRECONDITION, too early, is worth another try. */
 struct kmem *kmem_new(const struct kmem_config *config, struct err *err) must_check;
 void kmem_free(struct kmem *kmem);
 SCOPE_GUARD(struct kmem *, kmem_free, kmem_free)
@@ -28,6 +38,10 @@ SCOPE_GUARD(struct kmem *, kmem_free, kmem_free)
 const struct kimage *kmem_image(const struct kmem *kmem);
 const struct symbols *kmem_symbols(const struct kmem *kmem);
 const struct gmem *kmem_memory(const struct kmem *kmem);
+/* Running less link addresses of the kernel's image. */
+uint64_t kmem_slide(const struct kmem *kmem);
+/* Whether the kernel is where its guest says that it is: `_text`. ERR_KERNEL_LAYOUT reason bases-disagree. */
+int kmem_check_text(const struct kmem *kmem, uint64_t agent_text, struct err *err) must_check;
 /* The kernel's types, or NULL with ERR_KERNEL_LAYOUT. */
 const struct kbtf *kmem_btf(const struct kmem *kmem, struct err *err);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* One way to look symbols up over two sources. Built by one thread, read by any. */
+/* One way to look symbols up over three sources. Built by one thread, read by any. */
 #include "host/kmem/symbols.h"
+#include "host/kmem/kallsyms_text.h"
 #include "host/kmem/suggest.h"
 
 #include <elf.h>
@@ -12,41 +13,44 @@
 #define LISTED_MAX 8
 #define ELF_SYMS_MAX 4000000u
 
-struct elf_symbol {
-	uint64_t address;
-	uint32_t name; /* offset in strings, checked to be terminated */
-};
-
 struct symbols {
 	const struct kimage *image;
+	uint64_t slide; /* added to link addresses */
 	uint32_t n;
-	struct kallsyms ks;     /* unless elf is set */
-	struct elf_symbol *elf; /* [n] by address */
-	uint32_t *elf_by_name;  /* [n] */
-	struct kimage_range strings;
+	struct kallsyms ks;         /* unless entry is set */
+	struct symbol_entry *entry; /* [n] by address: of the ELF table or the guest's text */
+	uint32_t *entry_by_name;    /* [n] */
+	const char *strings;        /* what entries' names are in */
+	char *own_strings;          /* those of the guest's text */
 };
+
+/* Per-CPU variables of kernels before 6.15 are offsets, which stay as they are. */
+static uint64_t moved(uint64_t address, uint64_t slide)
+{
+	return address >= START_KERNEL_MAP ? address + slide : address;
+}
 
 static uint64_t address_of(const struct symbols *s, uint32_t i)
 {
-	return s->elf ? s->elf[i].address : kallsyms_address(&s->ks, i);
+	return moved(s->entry ? s->entry[i].address : kallsyms_address(&s->ks, i), s->slide);
 }
 
 static const char *name_of(const struct symbols *s, uint32_t i, char buffer[KALLSYMS_NAME_MAX])
 {
-	if (s->elf)
-		return (const char *)s->strings.bytes + s->elf[i].name;
+	if (s->entry)
+		return s->strings + s->entry[i].name;
 	(void)kallsyms_name(&s->ks, i, buffer, NULL);
 	return buffer;
 }
 
 static uint32_t by_name(const struct symbols *s, uint32_t k)
 {
-	return s->elf ? s->elf_by_name[k] : kallsyms_by_name(&s->ks, k);
+	return s->entry ? s->entry_by_name[k] : kallsyms_by_name(&s->ks, k);
 }
 
 static int compare_address(const void *a, const void *b)
 {
-	const struct elf_symbol *x = a, *y = b;
+	const struct symbol_entry *x = a, *y = b;
 
 	if (x->address != y->address)
 		return x->address < y->address ? -1 : 1;
@@ -57,69 +61,127 @@ static int compare_name(const void *a, const void *b, void *arg)
 {
 	const struct symbols *s = arg;
 	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-	int order = strcmp((const char *)s->strings.bytes + s->elf[x].name,
-		(const char *)s->strings.bytes + s->elf[y].name);
+	int order = strcmp(s->strings + s->entry[x].name, s->strings + s->entry[y].name);
 
 	return order ? order : (x > y) - (x < y);
 }
 
-/* 0: loaded, -ENOENT: the image has no symbol table. */
-static int elf_load(struct symbols *s, struct err *err)
+/* Puts entries in order. */
+static int entries_sort(struct symbols *s, struct err *err)
 {
-	struct kimage_range table;
-	uint64_t count;
+	s->entry_by_name = calloc(s->n + UINT64_C(1), sizeof(*s->entry_by_name));
+	if (!s->entry_by_name)
+		return err_set(err, ERR_HOST, "out of memory for %u symbols", s->n);
+	qsort(s->entry, s->n, sizeof(*s->entry), compare_address);
+	for (uint32_t i = 0; i < s->n; i++)
+		s->entry_by_name[i] = i;
+	qsort_r(s->entry_by_name, s->n, sizeof(*s->entry_by_name), compare_name, s);
+	return 0;
+}
 
-	if (!kimage_section(s->image, ".symtab", &table) || !kimage_section(s->image, ".strtab", &s->strings))
-		return -ENOENT;
-	count = table.length / sizeof(Elf64_Sym);
-	if (count > ELF_SYMS_MAX || s->strings.length == 0 || s->strings.bytes[s->strings.length - 1] != '\0')
+static bool elf_tables(
+	const struct kimage *image, struct kimage_range *ret_table, struct kimage_range *ret_strings)
+{
+	return kimage_section(image, ".symtab", ret_table) && kimage_section(image, ".strtab", ret_strings);
+}
+
+static int elf_load(struct symbols *s, const struct kimage_range *table, const struct kimage_range *strings,
+	struct err *err)
+{
+	uint64_t count = table->length / sizeof(Elf64_Sym);
+
+	if (count > ELF_SYMS_MAX || strings->length == 0 || strings->bytes[strings->length - 1] != '\0')
 		return err_set(err, ERR_KERNEL_LAYOUT, "kernel image has a damaged ELF symbol table");
-	s->elf = calloc(count + 1, sizeof(*s->elf));
-	s->elf_by_name = calloc(count + 1, sizeof(*s->elf_by_name));
-	if (!s->elf || !s->elf_by_name)
+	s->entry = calloc(count + 1, sizeof(*s->entry));
+	if (!s->entry)
 		return err_set(err, ERR_HOST, "out of memory for %llu symbols", (unsigned long long)count);
+	s->strings = (const char *)strings->bytes;
 	for (uint64_t i = 0; i < count; i++) {
 		Elf64_Sym sym;
-		memcpy(&sym, table.bytes + i * sizeof(sym), sizeof(sym));
+		memcpy(&sym, table->bytes + i * sizeof(sym), sizeof(sym));
 		unsigned type = ELF64_ST_TYPE(sym.st_info);
-		if (sym.st_shndx == SHN_UNDEF || sym.st_name == 0 || sym.st_name >= s->strings.length ||
+		if (sym.st_shndx == SHN_UNDEF || sym.st_name == 0 || sym.st_name >= strings->length ||
 			type == STT_SECTION || type == STT_FILE)
 			continue;
-		s->elf[s->n++] = (struct elf_symbol){sym.st_value, sym.st_name};
+		s->entry[s->n++] = (struct symbol_entry){sym.st_value, sym.st_name};
 	}
-	qsort(s->elf, s->n, sizeof(*s->elf), compare_address);
-	for (uint32_t i = 0; i < s->n; i++)
-		s->elf_by_name[i] = i;
-	qsort_r(s->elf_by_name, s->n, sizeof(*s->elf_by_name), compare_name, s);
 	if (s->n == 0)
 		return err_set(err, ERR_KERNEL_LAYOUT, "kernel image has an empty ELF symbol table");
-	return 0;
+	return entries_sort(s, err);
+}
+
+static struct symbols *symbols_alloc(const struct kimage *image, struct err *err)
+{
+	struct symbols *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		(void)err_set(err, ERR_HOST, "out of memory");
+	else
+		s->image = image;
+	return s;
+}
+
+bool symbols_are_in(const struct kimage *image)
+{
+	struct kimage_range table, strings;
+	struct kallsyms ks;
+
+	return elf_tables(image, &table, &strings) || kallsyms_find(&ks, image, NULL) == 0;
 }
 
 struct symbols *symbols_new(const struct kimage *image, struct err *err)
 {
-	_cleanup_(symbols_free_p) struct symbols *s = calloc(1, sizeof(*s));
+	_cleanup_(symbols_free_p) struct symbols *s = symbols_alloc(image, err);
+	struct kimage_range table, strings;
 	int rc;
 
-	if (!s) {
-		(void)err_set(err, ERR_HOST, "out of memory");
+	if (!s)
 		return NULL;
-	}
-	s->image = image;
-	rc = elf_load(s, err);
-	if (rc == -ENOENT) {
+	if (elf_tables(image, &table, &strings)) {
+		rc = elf_load(s, &table, &strings, err);
+	} else {
 		rc = kallsyms_find(&s->ks, image, err);
 		s->n = s->ks.n;
 	}
 	return rc < 0 ? NULL : TAKE_PTR(s);
 }
 
+struct symbols *symbols_new_from_guest(
+	const struct kimage *image, const char *text, size_t length, struct err *err)
+{
+	_cleanup_(symbols_free_p) struct symbols *s = symbols_alloc(image, err);
+	struct kallsyms_text parsed;
+	uint64_t linked;
+
+	if (!s || kallsyms_text_parse(text, length, &parsed, err) < 0)
+		return NULL;
+	s->entry = parsed.symbol;
+	s->n = parsed.n;
+	s->strings = s->own_strings = parsed.names;
+	linked = kallsyms_text_address(image).v;
+	if (parsed.text < linked || parsed.text >= KERNEL_MAP_END) {
+		(void)err_set(err, ERR_KERNEL_LAYOUT,
+			"the guest's /proc/kallsyms has its kernel at 0x%llx, which was linked to 0x%llx",
+			(unsigned long long)parsed.text, (unsigned long long)linked);
+		return NULL;
+	}
+	for (uint32_t i = 0; i < s->n; i++)
+		s->entry[i].address = moved(s->entry[i].address, linked - parsed.text);
+	return entries_sort(s, err) < 0 ? NULL : TAKE_PTR(s);
+}
+
+void symbols_place(struct symbols *symbols, uint64_t slide)
+{
+	symbols->slide = slide;
+}
+
 void symbols_free(struct symbols *symbols)
 {
 	if (!symbols)
 		return;
-	free(symbols->elf);
-	free(symbols->elf_by_name);
+	free(symbols->entry);
+	free(symbols->entry_by_name);
+	free(symbols->own_strings);
 	free(symbols);
 }
 

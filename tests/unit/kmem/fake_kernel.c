@@ -11,6 +11,8 @@ static const struct synthetic_symbol symbols[] = {
 	{FAKE_TEXT + 0x100, "Tschedule"},
 	{FAKE_TEXT + 0x200, "ttwin"},
 	{FAKE_TEXT + 0x300, "ttwin"},
+	{FAKE_TEXT + FAKE_ENTRY, "Tentry_SYSCALL_64"},
+	{FAKE_TEXT + FAKE_BANNER, "Dlinux_banner"},
 	{FAKE_DATA + FAKE_PAGE_OFFSET_BASE, "Dpage_offset_base"},
 	{FAKE_DATA + FAKE_JIFFIES, "Djiffies_64"},
 	{FAKE_DATA + FAKE_L5, "D__pgtable_l5_enabled"},
@@ -20,6 +22,9 @@ static const struct synthetic_symbol symbols[] = {
 	{FAKE_DATA + FAKE_PER_CPU_OFFSET, "D__per_cpu_offset"},
 	{FAKE_DATA + FAKE_POSSIBLE, "D__cpu_possible_mask"},
 	{FAKE_DATA + FAKE_ONLINE, "D__cpu_online_mask"},
+	{FAKE_DATA + FAKE_PHYS_BASE, "Dphys_base"},
+	{FAKE_DATA + FAKE_VMALLOC_BASE, "Dvmalloc_base"},
+	{FAKE_DATA + FAKE_VMEMMAP_BASE, "Dvmemmap_base"},
 	{FAKE_DATA + FAKE_ROOT, "Dinit_top_pgt"},
 	{FAKE_DATA + FAKE_PER_CPU, "D__per_cpu_start"},
 	{FAKE_DATA + FAKE_PER_CPU, "Drunqueues"},
@@ -96,7 +101,9 @@ static void elf_build(struct fake_kernel *fake, const uint8_t *btf, size_t btf_b
 		.sh_name = 15, .sh_type = SHT_PROGBITS, .sh_offset = at_btf, .sh_size = btf_bytes};
 	head.sh[4] = (Elf64_Shdr){
 		.sh_name = 20, .sh_type = SHT_STRTAB, .sh_offset = names, .sh_size = sizeof(section_names)};
+	_Static_assert(sizeof(head) <= FAKE_BANNER, "the banner is behind the headers");
 	memcpy(fake->elf, &head, sizeof(head));
+	strcpy((char *)fake->elf + FAKE_BANNER, "Linux version 1.0 (made up)");
 	memcpy(fake->elf + at_tables, tables.bytes, tables.length);
 	memcpy(fake->elf + at_btf, btf, btf_bytes);
 }
@@ -117,12 +124,8 @@ void fake_kernel_init(struct fake_kernel *fake)
 	fake_kernel_init_with(fake, btf.bytes, btf.length);
 }
 
-void fake_kernel_init_with(struct fake_kernel *fake, const uint8_t *btf, size_t btf_bytes)
+static void memory_build(struct fake_kernel *fake)
 {
-	struct err err = ERR_INIT;
-
-	memset(fake, 0, sizeof(*fake));
-	elf_build(fake, btf, btf_bytes);
 	uint8_t *host = mmap(NULL, FAKE_LOW_BYTES + FAKE_HIGH_BYTES, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	assert(host != MAP_FAILED);
@@ -131,17 +134,47 @@ void fake_kernel_init_with(struct fake_kernel *fake, const uint8_t *btf, size_t 
 	fake->memory.region[1] =
 		(struct gmem_region){GPA(FAKE_HIGH), FAKE_HIGH_BYTES, host + FAKE_LOW_BYTES, 0};
 	fake->next_table = 0x10000;
-	struct kmem_config config = {fake->elf, fake->elf_bytes, &fake->memory};
-	fake->kmem = kmem_new(&config, &err);
-	assert(fake->kmem);
-	/* As the loader and the kernel's start do. */
-	memcpy(fake_ptr(fake, 0x1000000), fake->elf, 0x1000);
+}
+
+/* As the loader and the kernel's start do. */
+static void memory_fill(struct fake_kernel *fake)
+{
+	memcpy(fake_ptr(fake, 0x1000000 + fake->gpa_move), fake->elf, 0x1000);
 	*(uint64_t *)fake_data(fake, FAKE_PAGE_OFFSET_BASE) = FAKE_PAGE_OFFSET;
 	for (unsigned cpu = 0; cpu < FAKE_CPUS; cpu++)
 		((uint64_t *)fake_data(fake, FAKE_PER_CPU_OFFSET))[cpu] =
-			FAKE_PAGE_OFFSET + fake_rq_gpa(cpu) - (FAKE_DATA + FAKE_PER_CPU);
+			FAKE_PAGE_OFFSET + fake_rq_gpa(cpu) - (FAKE_DATA + fake->slide + FAKE_PER_CPU);
 	*(uint64_t *)fake_data(fake, FAKE_POSSIBLE) = 0xf;
 	*(uint64_t *)fake_data(fake, FAKE_ONLINE) = 0x7;
+	*(uint64_t *)fake_data(fake, FAKE_PHYS_BASE) = fake->gpa_move - fake->slide;
+	*(uint64_t *)fake_data(fake, FAKE_VMALLOC_BASE) = FAKE_VMALLOC;
+	*(uint64_t *)fake_data(fake, FAKE_VMEMMAP_BASE) = FAKE_VMEMMAP;
+}
+
+void fake_kernel_init_moved(struct fake_kernel *fake, uint64_t slide, uint64_t gpa_move)
+{
+	static struct synthetic_btf btf;
+
+	synthetic_btf_build(&btf);
+	*fake = (struct fake_kernel){.slide = slide, .gpa_move = gpa_move};
+	elf_build(fake, btf.bytes, btf.length);
+	memory_build(fake);
+	memory_fill(fake);
+	fake_map(fake, FAKE_TEXT + slide, 0x1000000 + gpa_move, 2);
+	fake_map(fake, FAKE_DATA + slide, 0x3000000 + gpa_move, 2);
+}
+
+void fake_kernel_init_with(struct fake_kernel *fake, const uint8_t *btf, size_t btf_bytes)
+{
+	struct err err = ERR_INIT;
+
+	*fake = (struct fake_kernel){0};
+	elf_build(fake, btf, btf_bytes);
+	memory_build(fake);
+	struct kmem_config config = {.elf = fake->elf, .elf_bytes = fake->elf_bytes, .memory = &fake->memory};
+	fake->kmem = kmem_new(&config, &err);
+	assert(fake->kmem);
+	memory_fill(fake);
 }
 
 void fake_kernel_deinit(struct fake_kernel *fake)

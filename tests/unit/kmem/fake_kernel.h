@@ -26,29 +26,43 @@ enum {
 	FAKE_PER_CPU_OFFSET = 0x100, /* 8 CPUs */
 	FAKE_POSSIBLE = 0x140,
 	FAKE_ONLINE = 0x148,
+	FAKE_PHYS_BASE = 0x150,
+	FAKE_VMALLOC_BASE = 0x158,
+	FAKE_VMEMMAP_BASE = 0x160,
 	FAKE_ROOT = 0x1000,
 	FAKE_PER_CPU = 0x2000, /* runqueues, a struct rq of synthetic_btf_build() */
 	FAKE_END = 0x3000,
 };
+
+/* Offsets from FAKE_TEXT. */
+#define FAKE_ENTRY 0x400  /* of system calls */
+#define FAKE_BANNER 0x800 /* the only text in the page but for the ELF headers */
+
+/* Where the other regions begin. */
+#define FAKE_VMALLOC UINT64_C(0xffffc90000000000)
+#define FAKE_VMEMMAP UINT64_C(0xffffea0000000000)
 
 struct fake_kernel {
 	uint8_t *elf;
 	size_t elf_bytes;
 	struct gmem memory;
 	struct kmem *kmem;
-	uint64_t next_table; /* guest-physical, for page tables */
+	uint64_t slide, gpa_move; /* running less link addresses */
+	uint64_t next_table;      /* guest-physical, for page tables */
 };
 
 void fake_kernel_init(struct fake_kernel *fake);
 /* With other types than those of synthetic_btf_build(). */
 void fake_kernel_init_with(struct fake_kernel *fake, const uint8_t *btf, size_t btf_bytes);
+/* As if the kernel had placed itself there and mapped its text and data. kmem is the caller's to make. */
+void fake_kernel_init_moved(struct fake_kernel *fake, uint64_t slide, uint64_t gpa_move);
 void fake_kernel_deinit(struct fake_kernel *fake);
 /* Host address of guest-physical memory. */
 void *fake_ptr(struct fake_kernel *fake, uint64_t gpa);
 /* Host address of a variable of the image. */
 static inline void *fake_data(struct fake_kernel *fake, uint64_t offset)
 {
-	return fake_ptr(fake, 0x3000000 + offset);
+	return fake_ptr(fake, 0x3000000 + fake->gpa_move + offset);
 }
 /* Guest-physical address of CPU `cpu`'s run queue. */
 uint64_t fake_rq_gpa(unsigned cpu);

@@ -147,5 +147,6 @@ void synthetic_btf_build(struct synthetic_btf *b)
 	WORDS(b, str(b, ".data..percpu"), INFO(BTF_KIND_DATASEC, 1, 0), 32, 6, 0, 32);
 	WORDS(b, str(b, "loop"), INFO(BTF_KIND_TYPEDEF, 0, 0), 8);
 	WORDS(b, str(b, "selfish"), INFO(BTF_KIND_STRUCT, 2, 0), 4, 0, 9, 0, 0, 9, 0);
+	WORDS(b, str(b, "page"), INFO(BTF_KIND_STRUCT, 1, 0), 64, str(b, "flags"), 1, 0);
 	finish(b);
 }

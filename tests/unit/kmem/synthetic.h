@@ -39,7 +39,7 @@ struct synthetic_btf {
 
 /* 1 int; 2 int[4]; 3 nameless union {int x; int arr[4]}; 4 struct rq {int nr; union; int low:3, high:5 at bit
  * 160; struct rq *next}; 5 ptr to rq; 6 var; 7 datasec; 8 typedef of itself; 9 struct holding itself,
- * nameless */
+ * nameless; 10 struct page {int flags}, 64 bytes */
 void synthetic_btf_build(struct synthetic_btf *out);
 
 #endif

@@ -18,7 +18,7 @@ Test(btf, members_and_paths)
 	synthetic_btf_build(&b);
 	struct kbtf *btf = kbtf_new(b.bytes, b.length, &err);
 	cr_assert_not_null(btf, "%s", err.message);
-	cr_assert_eq(kbtf_count(btf), 10);
+	cr_assert_eq(kbtf_count(btf), 11);
 	cr_assert_eq(kbtf_per_cpu(btf, "runqueues", &rq, &err), 0);
 	cr_assert_eq(rq, 4);
 	cr_assert_eq(kbtf_path(btf, rq, "", &p, &err), 0);
