@@ -245,7 +245,7 @@ int cli_run(struct cli *cli, int argc, char **argv)
 		{"net", KEY_NET, NULL, 0,
 			"Give the VM a network device whose frames come back to it (net_traffic, irq_wake)",
 			0},
-		{"kaslr", KEY_KASLR, NULL, 0, "Let the kernel randomise its memory regions", 0},
+		{"kaslr", KEY_KASLR, NULL, 0, "Let the kernel choose its place at random", 0},
 		{"stage", KEY_STAGE, "NAME=PATH", 0,
 			"Ship a program into the VM; those of the scenario's payloads are found by "
 			"themselves",

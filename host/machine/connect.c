@@ -17,15 +17,48 @@ static struct kmem *kernel_knowledge(void *arg, struct err *err)
 {
 	struct machine *m = arg;
 	SCOPE_LOCK(&m->lock);
-	if (!m->kmem_tried) {
-		m->kmem_tried = true;
-		struct kmem_config config = {
-			.elf = m->image->elf, .elf_bytes = m->image->elf_bytes, .memory = m->memory};
+	if (!m->kmem && !m->kmem_tried && m->options->guest_symbols && !m->guest_symbols) {
+		m->kmem_err = m->guest_symbols_err;
+		if (m->kmem_err.code == ERR_NONE)
+			err_set(&m->kmem_err, ERR_FAILED_PRECONDITION,
+				"the kernel's symbols are the guest's to tell, and its agent is not ready "
+				"yet");
+	} else if (!m->kmem && !m->kmem_tried) {
+		struct kmem_config config = {.elf = m->image->elf,
+			.elf_bytes = m->image->elf_bytes,
+			.memory = m->memory,
+			.places_itself = machine_kernel_moves(m),
+			.agent_text = m->agent_text,
+			.guest_symbols = m->guest_symbols,
+			.guest_symbols_bytes = m->guest_symbols_bytes};
+		m->kmem_err = ERR_INIT;
 		m->kmem = kmem_new(&config, &m->kmem_err);
+		/* Too early: it may be there next time. */
+		m->kmem_tried = m->kmem_err.code != ERR_FAILED_PRECONDITION;
+		/* Nobody found any: why the guest's did not come says more. */
+		if (!m->kmem && !m->guest_symbols && m->guest_symbols_err.code != ERR_NONE)
+			m->kmem_err = m->guest_symbols_err;
+		if (m->kmem_tried)
+			free(TAKE_PTR(m->guest_symbols));
 	}
-	if (!m->kmem)
-		*err = m->kmem_err;
-	return m->kmem;
+	if (m->kmem && m->agent_text && !m->kmem_checked) {
+		m->kmem_checked = true;
+		m->kmem_refused = kmem_check_text(m->kmem, m->agent_text, &m->kmem_err) < 0;
+	}
+	if (m->kmem && !m->kmem_refused)
+		return m->kmem;
+	*err = m->kmem_err;
+	return NULL;
+}
+
+void machine_hear_agent(struct machine *m)
+{
+	Schedrig__V1__AgentReady *ready = link_agent_ready(m->link);
+	pthread_mutex_lock(&m->lock);
+	if (ready && m->agent_text == 0)
+		m->agent_text = ready->kernel_text;
+	pthread_mutex_unlock(&m->lock);
+	pb_free(ready);
 }
 
 static void on_link_ready(struct link *link, const struct err *err, void *arg)
@@ -115,6 +148,7 @@ void machine_disconnect(struct machine *m)
 	m->snapshots = NULL;
 	kmem_free(m->kmem);
 	m->kmem = NULL;
+	free(TAKE_PTR(m->guest_symbols));
 }
 
 struct engine *machine_engine(struct machine *m)

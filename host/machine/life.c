@@ -257,9 +257,25 @@ static void on_lost_limit(evutil_socket_t fd, short what, void *arg)
 /* --- the way up
  * --------------------------------------------------------------------------------------------------- */
 
+/* The agent is ready, and so is what the machine had to ask it for. */
+static void become_ready(struct machine *m)
+{
+	if (m->state != MACHINE_BOOTING || m->end_started)
+		return;
+	m->state = MACHINE_READY;
+	m->ready_ns = clock_now_ns();
+	m->beat_seen_ns = vm_thawed_ns(m->vm);
+	arm(m->watch, NS_PER_S);
+	/* It may have gone meanwhile; it then comes back, or is lost. */
+	if (!link_is_ready(m->link))
+		arm(m->lost_limit, scaled(m, RECONNECT_LIMIT_NS));
+	m->ops.ready(m, NULL, m->ops.arg);
+}
+
 void machine_agent_ready(struct machine *m, const struct err *err)
 {
 	event_del(m->lost_limit);
+	machine_hear_agent(m);
 	engine_link_back(m->engine);
 	if (m->state != MACHINE_BOOTING || m->end_started)
 		return;
@@ -270,11 +286,8 @@ void machine_agent_ready(struct machine *m, const struct err *err)
 		return;
 	}
 	event_del(m->boot_limit);
-	m->state = MACHINE_READY;
-	m->ready_ns = clock_now_ns();
-	m->beat_seen_ns = vm_thawed_ns(m->vm);
-	arm(m->watch, NS_PER_S);
-	m->ops.ready(m, NULL, m->ops.arg);
+	if (!machine_read_guest_symbols(m, become_ready))
+		become_ready(m);
 }
 
 void machine_agent_lost(struct machine *m, const struct err *err)
@@ -310,6 +323,8 @@ static void on_speed(void *arg)
 static void *speed_thread(void *arg)
 {
 	struct machine *m = arg;
+	/* While the guest boots, which takes longer: nobody needs to wait for it. */
+	m->image_lacks_symbols = machine_image_lacks_symbols(m);
 	int r = speed_measure(&m->speed, &m->speed_err);
 	(void)r; /* deadlines are then those of full speed */
 	if (loop_post(m->loop, m, on_speed, m) < 0)
@@ -392,6 +407,7 @@ void machine_halt(struct machine *m)
 		pthread_join(m->stop_thread, NULL);
 	if (m->speed_started)
 		pthread_join(m->speed_thread, NULL);
+	machine_join_guest_symbols(m);
 	m->end_started = m->stop_thread_started = m->speed_started = false;
 	if (m->vm)
 		vm_stop(m->vm);

@@ -204,7 +204,10 @@ static int build(struct machine *m, struct err *err)
 	if (!m->memory)
 		return err_errno(err->code);
 	/* Takes as long as all that follows, and goes on meanwhile. */
-	r = boot_load_start(m->image, m->memory, &m->load, err);
+	r = boot_load_start(
+		m->image, machine_kernel_moves(m) ? BOOT_PACKED : BOOT_UNPACKED, m->memory, &m->load, err);
+	if (r < 0)
+		err_wrap(err, "kernel %s", m->kernel.image);
 	if (r == 0)
 		r = prepare_initramfs(m, err);
 	if (r == 0 && o->run_dir) {

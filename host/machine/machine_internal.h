@@ -75,17 +75,36 @@ struct machine {
 	struct vm_end_info end_info;
 	bool vm_has_ended;
 
-	pthread_t speed_thread, end_thread, stop_thread;
+	pthread_t speed_thread, end_thread, stop_thread, symbols_thread;
 	bool speed_started, end_started, stop_thread_started;
-	struct speed speed; /* written by the speed thread before it posts; loop thread afterwards */
+	bool symbols_started; /* the thread runs, or has run */
+	bool symbols_joined;  /* it has */
+	void (*symbols_done)(struct machine *m);
+	bool image_lacks_symbols; /* written by the speed thread before it posts; loop thread afterwards */
+	struct speed speed;       /* written by the speed thread before it posts; loop thread afterwards */
 	struct err speed_err;
 	bool speed_known;
 
 	pthread_mutex_t lock;
-	struct kmem *kmem; /* under lock; made on first use */
-	bool kmem_tried;   /* under lock */
+	/* Under lock */
+	struct kmem *kmem; /* made on first use */
+	bool kmem_tried;   /* it was not to be had, and will not be: kmem_err */
+	bool kmem_checked; /* against agent_text */
+	bool kmem_refused; /* the guest contradicts it: kmem_err */
 	struct err kmem_err;
+	char *guest_symbols; /* text of the guest's /proc/kallsyms until kmem is made of it; NULL: not needed,
+				or not here (yet) */
+	size_t guest_symbols_bytes;
+	struct err guest_symbols_err; /* why it is not here */
+	uint64_t agent_text;          /* where the guest says that its kernel is; 0: not known yet */
 };
+
+/* Whether the kernel chooses its own place: randomisation was asked for, and its bzImage is there to do it.
+ */
+static inline bool machine_kernel_moves(const struct machine *m)
+{
+	return m->options->kaslr && m->image->packed_fd >= 0;
+}
 
 /* life.c */
 void machine_on_vm_ended(const struct vm_end_info *info, void *arg);
@@ -94,11 +113,21 @@ int machine_start(struct machine *m, struct err *err) must_check;
 /* connect.c: link, engine, snapshots */
 int machine_connect(struct machine *m, struct err *err) must_check;
 void machine_disconnect(struct machine *m);
+/* The agent's ready message has come: what it says of the kernel is what memory is checked against. */
+void machine_hear_agent(struct machine *m);
 /* disks.c */
 int machine_open_disks(struct machine *m, struct err *err) must_check;
 void machine_free_disks(struct machine *m);
 /* (any thread) */
 void machine_info_disks(struct machine *m, struct arena *arena, Schedrig__V1__Info *ret);
+/* guest_symbols.c */
+/* (any thread) Some milliseconds. */
+bool machine_image_lacks_symbols(const struct machine *m);
+/* Loop thread, when the agent is ready: has the guest's symbols read if they are needed, and calls done(m) on
+ * the loop when they are here or are not to be had. False: they are not needed, done() is not called. */
+bool machine_read_guest_symbols(struct machine *m, void (*done)(struct machine *m));
+/* Joins its thread; calls fail by then (link_cancel()). */
+void machine_join_guest_symbols(struct machine *m);
 /* life.c, called by connect.c's callbacks */
 void machine_agent_ready(struct machine *m, const struct err *err);
 void machine_agent_lost(struct machine *m, const struct err *err);

@@ -24,6 +24,7 @@ enum {
 	KEY_NET,
 	KEY_DISK,
 	KEY_KASLR,
+	KEY_SYMBOLS,
 };
 
 static const struct argp_option argp_options[] = {
@@ -48,7 +49,14 @@ static const struct argp_option argp_options[] = {
 		"types writes over those that are temporary or scratch; may be repeated",
 		0},
 	{"kaslr", KEY_KASLR, NULL, 0,
-		"Let the kernel randomise where its direct map, vmalloc space, memory map and modules are",
+		"Let the kernel choose its place at random: a bzImage boots by its own code; of an ELF "
+		"vmlinux only "
+		"direct map, vmalloc space, memory map and modules move",
+		0},
+	{"symbols", KEY_SYMBOLS, "SOURCE", 0,
+		"Where kernel symbols come from: image (default; of an image without any, from the guest), "
+		"or guest "
+		"(the running kernel's /proc/kallsyms)",
 		0},
 	{"console", KEY_CONSOLE, "FILE", 0, "File that gets the serial console", 0},
 	{"timeout", KEY_TIMEOUT, "DURATION", 0, "Stop the VM after this time", 0},
@@ -165,6 +173,12 @@ static int take(struct parse_state *state, int key, const char *arg)
 		return r < 0 ? err_wrap(err, "--pin") : 0;
 	case KEY_KASLR:
 		o->kaslr = true;
+		break;
+	case KEY_SYMBOLS:
+		o->guest_symbols = strcmp(arg, "guest") == 0;
+		if (!o->guest_symbols && strcmp(arg, "image") != 0)
+			return err_set(
+				err, ERR_INVALID_ARGUMENT, "--symbols: '%s' is neither image nor guest", arg);
 		break;
 	case KEY_CONSOLE:
 		o->console = arg;

@@ -33,7 +33,8 @@ struct options {
 	const char *run_dir;   /* NULL: nothing is kept */
 	const char *console;   /* file that gets the serial console, or NULL */
 	const char *agent;     /* NULL: looked for beside this program */
-	bool kaslr;            /* the kernel may randomise its regions */
+	bool kaslr;            /* the kernel may randomise its place and its regions */
+	bool guest_symbols;    /* symbols come from the guest's /proc/kallsyms, whatever the image tells */
 	bool has_pin;
 	struct cpuset pin;    /* host CPUs for vCPU threads */
 	uint64_t timeout_ns;  /* whole life; 0: none */

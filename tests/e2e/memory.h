@@ -27,7 +27,11 @@ bool fails(const char *const *args, int status, const char *words);
 bool prints(const char *const *args, const char *words);
 #define PRINTS(words, ...) prints((const char *const[]){__VA_ARGS__, NULL}, words)
 
-/* memory_maps.c, memory_random.c */
+/* As it was given: a prefix of a release. */
+extern const char *memory_kernel;
+
+/* memory_maps.c, memory_random.c, memory_symbols.c */
+void test_all_symbols(void);
 void test_maps(void);
 void test_random_paths(void);
 void test_bases(void);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Kernel memory from outside agrees with what the guest says of itself: e2e-memory KERNEL boots one VM with
- * two CPUs and runs every test on it. */
+ * two CPUs and runs every test on it; with "guest-symbols" one that has no symbols but those of its guest. */
 #include "tests/e2e/memory.h"
 
 #include "common/fd.h"
@@ -13,6 +13,7 @@
 #define TICK_NS 10000000ll /* USER_HZ is 100 */
 
 struct vm_process vm;
+const char *memory_kernel;
 static json_int_t sleeper; /* PID of a process that only sleeps */
 
 json_t *client(const char *const *args)
@@ -256,22 +257,24 @@ static void test_knowledge(void)
 static const struct {
 	const char *name;
 	test_fn fn;
+	bool by_guest; /* also with symbols that the guest told */
 } tests[] = {
-	{"a process to look at", start_sleeper},
-	{"names of tasks through pointers and PIDs", test_names},
+	{"a process to look at", start_sleeper, true},
+	{"names of tasks through pointers and PIDs", test_names, true},
 	{"jiffies advance", test_jiffies_advance},
 	{"total_forks is processes of /proc/stat", test_forks_are_those_of_proc_stat},
 	{"kernel_cpustat is /proc/stat", test_cpu_time_is_that_of_proc_stat},
-	{"every CPU at once", test_every_cpu},
-	{"a task by PID is that of /proc/PID/stat", test_tasks},
+	{"every CPU at once", test_every_cpu, true},
+	{"a task by PID is that of /proc/PID/stat", test_tasks, true},
 	{"writes to a task", test_task_writes},
 	{"read-modify-write", test_read_modify_write},
 	{"mistakes are typed and point at the place", test_mistakes},
-	{"symbols and types", test_knowledge},
+	{"symbols and types", test_knowledge, true},
 	{"values of BPF maps are those of bpf(2)", test_maps},
 	{"1000 random paths agree with /proc", test_random_paths},
-	{"bases of a kernel that randomised them", test_bases},
-	{"symbols and types of modules", test_modules},
+	{"bases of a kernel that randomised them", test_bases, true},
+	{"symbols and types of modules", test_modules, true},
+	{"every symbol of the image is the guest's", test_all_symbols, true},
 };
 
 int main(int argc, char **argv)
@@ -279,12 +282,16 @@ int main(int argc, char **argv)
 	/* Everything here must hold wherever the kernel has its direct map: other programs have it in its
 	 * usual place. */
 	static char maps[300], witness[300];
-	static const char *const options[] = {"--kaslr", "--stage", "sh=/bin/sh", "--stage",
+	static const char *options[] = {"--kaslr", "--symbols", "image", "--stage", "sh=/bin/sh", "--stage",
 		"sleep=/bin/sleep", "--stage", "grep=/bin/grep", "--stage", maps, "--stage", witness, NULL};
-	if (argc != 2) {
-		fprintf(stderr, "usage: %s KERNEL\n", argv[0]);
+	bool by_guest = argc == 3 && strcmp(argv[2], "guest-symbols") == 0;
+	if (argc != 2 && !by_guest) {
+		fprintf(stderr, "usage: %s KERNEL [guest-symbols]\n", argv[0]);
 		return 64;
 	}
+	memory_kernel = argv[1];
+	if (by_guest)
+		options[2] = "guest";
 	harness_begin(argc, argv);
 	snprintf(maps, sizeof(maps), "e2e-maps=%s", program_path("../tests/e2e/e2e-maps"));
 	snprintf(witness, sizeof(witness), "e2e-witness=%s", program_path("../tests/e2e/e2e-witness"));
@@ -295,7 +302,8 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		tap_run(tests[i].name, tests[i].fn);
+		if (tests[i].by_guest || !by_guest)
+			tap_run(tests[i].name, tests[i].fn);
 	int status = vm_down(&vm);
 	if (status != 0)
 		printf("not ok 1000 - shut down in order: exit status %d\n", status);
