@@ -34,7 +34,7 @@ static double speed(void)
 	return factor < 1 ? 1 : factor > 20 ? 20 : factor;
 }
 
-static uint64_t limit_ns(unsigned seconds)
+uint64_t harness_deadline_ns(unsigned seconds)
 {
 	return clock_deadline_ns((uint64_t)(seconds * speed() * 1e9));
 }
@@ -205,7 +205,7 @@ void run_program(const char *const *argv, unsigned seconds, struct run *ret)
 	pid_t pid = spawn(argv, out[1], err[1], -1);
 	fd_close(&out[1]);
 	fd_close(&err[1]);
-	uint64_t deadline = limit_ns(seconds);
+	uint64_t deadline = harness_deadline_ns(seconds);
 	struct pollfd p[2] = {{.fd = out[0], .events = POLLIN}, {.fd = err[0], .events = POLLIN}};
 	struct strbuf *to[2] = {&ret->out, &ret->err};
 	while ((p[0].fd >= 0 || p[1].fd >= 0) && clock_left_ns(deadline)) {
@@ -291,7 +291,7 @@ bool vm_begin(
 bool vm_wait_ready(struct vm_process *vm)
 {
 	unsigned slot = slot_of(vm);
-	uint64_t deadline = limit_ns(60);
+	uint64_t deadline = harness_deadline_ns(60);
 	char line[sizeof(vm->error)];
 	size_t used = 0;
 	struct pollfd p = {.fd = ready_fds[slot], .events = POLLIN};
@@ -324,7 +324,7 @@ bool vm_up(
 int vm_wait(struct vm_process *vm, unsigned seconds)
 {
 	unsigned slot = slot_of(vm);
-	int status = wait_until(vm->pid, limit_ns(seconds));
+	int status = wait_until(vm->pid, harness_deadline_ns(seconds));
 	if (status >= 0) {
 		vms[slot] = NULL;
 		fd_close(&ready_fds[slot]);

@@ -11,6 +11,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* --- tests as TAP --- */
@@ -39,6 +40,8 @@ void tap_fail(const char *file, int line, const char *fmt, ...) __attribute__((f
 void harness_begin(int argc, char **argv);
 /* Ends what still runs, removes the scratch directory, fails the run if fds or processes were left. */
 void harness_end(void);
+/* So many seconds (scaled) from now, as clock_deadline_ns(). */
+uint64_t harness_deadline_ns(unsigned seconds);
 /* A path in the scratch directory; static storage, four at a time. */
 const char *scratch_path(const char *name);
 /* Path of BUILD/host/<name>; static storage. */
