@@ -80,6 +80,7 @@ struct bare *bare_new_on(
 	bare->vm = vm_new(&config, &err);
 	if (!bare->vm)
 		bare_die("VM: %s", err.message);
+	vm_set_freeze_limit(bare->vm, BARE_LIMIT_NS);
 	struct vm_region region = {
 		.base = BARE_PORT, .size_bytes = 8, .read = device_read, .write = device_write, .arg = bare};
 	if (vm_add_pio(bare->vm, &region, &err) < 0)
@@ -157,7 +158,7 @@ struct freeze *bare_freeze(struct bare *bare)
 {
 	struct err err = ERR_INIT;
 	struct freeze *freeze;
-	if (vm_freeze(bare->vm, clock_deadline_ns(30 * NS_PER_S), &freeze, &err) < 0)
+	if (vm_freeze(bare->vm, clock_deadline_ns(BARE_LIMIT_NS), &freeze, &err) < 0)
 		bare_die("freeze: %s", err.message);
 	return freeze;
 }

@@ -5,6 +5,7 @@
 #ifndef TESTS_KVM_BARE_H
 #define TESTS_KVM_BARE_H
 
+#include "common/clock.h"
 #include "host/vm/freeze.h"
 #include "host/vm/vm.h"
 
@@ -34,6 +35,10 @@ struct bare {
 	void (*on_access)(struct bare *bare);          /* of the device, on a vCPU thread; may be NULL */
 };
 
+/* How long a vCPU thread may be kept from running by whatever else the host has to do: for waits, and before
+ * a freeze is given up. */
+#define BARE_LIMIT_NS (100 * NS_PER_S)
+
 #define BARE_IRQCHIP 1u
 /* Makes the VM, not started. */
 struct bare *bare_new(unsigned n_vcpus, const char *code, const char *code_end, unsigned flags);
@@ -51,10 +56,11 @@ void bare_wait_moved(const struct bare *bare, unsigned vcpu, uint64_t old);
 /* Waits until every vCPU has counted. */
 void bare_wait_all_running(const struct bare *bare);
 void bare_wait_ended(const struct bare *bare);
-/* Waits for a condition, in steps of the clock; ends the program with `what` after 20 s. */
+/* Waits for a condition, in steps of the clock; ends the program with `what` after BARE_LIMIT_NS.
+ */
 #define bare_wait(condition, what)                                                                           \
 	do {                                                                                                 \
-		uint64_t limit_ = clock_deadline_ns(20 * NS_PER_S);                                          \
+		uint64_t limit_ = clock_deadline_ns(BARE_LIMIT_NS);                                          \
 		while (!(condition))                                                                         \
 			bare_pause(limit_, what);                                                            \
 	} while (0)

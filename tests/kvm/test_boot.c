@@ -20,7 +20,7 @@
 #define ENTRY_OFFSET 256u
 #define REPORT (8 * MIB)
 
-TestSuite(boot, .timeout = 60);
+TestSuite(boot, .timeout = 300);
 
 /* Stores what it finds at REPORT, says so on the serial port, switches off. */
 BARE_GUEST(kernel, "mov $0x800000, %edi\n"

@@ -4,7 +4,7 @@
 #include "common/clock.h"
 #include "tests/unit/control/fixture.h"
 
-TestSuite(client_freeze, .timeout = 60);
+TestSuite(client_freeze, .timeout = 300);
 
 BARE_GUEST(guest_client_counts, "1: incq (%rdi)\n jmp 1b");
 

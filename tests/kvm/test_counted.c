@@ -11,7 +11,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-TestSuite(counted, .timeout = 60);
+TestSuite(counted, .timeout = 300);
 
 BARE_GUEST(counted_counts, "1: incq (%rdi)\n jmp 1b");
 

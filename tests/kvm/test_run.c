@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-TestSuite(run, .timeout = 60);
+TestSuite(run, .timeout = 300);
 
 BARE_GUEST(guest_in, "1: in %dx, %eax\n mov %rax, (%rdi)\n jmp 1b");
 BARE_GUEST(guest_mmio, "1: mov (%rsi), %eax\n mov %rax, (%rdi)\n jmp 1b");
@@ -122,7 +122,7 @@ Test(run, hlt_without_interrupt_controller_is_the_end_of_that_vcpu)
 	_cleanup_(bare_free_p) struct bare *b = bare_start(NEW(2, guest_hlt, 0));
 	bare_wait(vm_first_run_ns(b->vm), "it runs");
 	struct freeze *f;
-	uint64_t limit_ns = clock_deadline_ns(20 * NS_PER_S);
+	uint64_t limit_ns = clock_deadline_ns(BARE_LIMIT_NS);
 	for (;;) { /* until both have reached it */
 		f = bare_freeze(b);
 		if (freeze_vcpu_state(f, 0)->dead && freeze_vcpu_state(f, 1)->dead)
@@ -142,7 +142,7 @@ Test(run, a_halted_vcpu_parks)
 {
 	_cleanup_(bare_free_p) struct bare *b = bare_start(NEW(1, guest_hlt, BARE_IRQCHIP));
 	struct freeze *f;
-	uint64_t limit_ns = clock_deadline_ns(20 * NS_PER_S);
+	uint64_t limit_ns = clock_deadline_ns(BARE_LIMIT_NS);
 	for (;;) {
 		f = bare_freeze(b);
 		if (freeze_vcpu_state(f, 0)->mp_state == KVM_MP_STATE_HALTED)
@@ -196,7 +196,7 @@ Test(run, all_vcpus_die_and_one_reports)
 	_cleanup_(bare_free_p) struct bare *b = bare_start(NEW(8, guest_ud, 0));
 	bare_wait_ended(b);
 	struct freeze *f;
-	uint64_t limit_ns = clock_deadline_ns(20 * NS_PER_S);
+	uint64_t limit_ns = clock_deadline_ns(BARE_LIMIT_NS);
 	for (;;) {
 		f = bare_freeze(b);
 		unsigned dead = 0;

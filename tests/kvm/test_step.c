@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-TestSuite(step, .timeout = 120);
+TestSuite(step, .timeout = 300);
 
 /* Two instructions a round. */
 BARE_GUEST(step_counts, "1: incq (%rdi)\n jmp 1b");
@@ -305,12 +305,14 @@ Test(step, time_stands_still_between_steps)
 	if (times.guest_time == FREEZE_TIME_UNSUPPORTED)
 		cr_skip_test("this host's KVM cannot stop guest time");
 	struct freeze *f = bare_freeze(b);
-	uint64_t first = bare_cell(b, 0), last = first, guest_ns = 0;
+	/* The first look is within a step, too: how long before its park a vCPU looked, the host decides. */
+	uint64_t first = 0, last = bare_cell(b, 0), guest_ns = 0;
 	for (unsigned i = 0; i < 10; i++) {
 		struct vm_stepped stepped = step(f, 0, 10);
 		guest_ns += stepped.guest_ns;
 		cr_assert_gt(bare_cell(b, 0), last, "round %u: the TSC went back", i);
 		last = bare_cell(b, 0);
+		first = first ? first : last;
 		struct timespec ts = {.tv_nsec = 100000000};
 		nanosleep(&ts, NULL);
 	}
@@ -321,8 +323,8 @@ Test(step, time_stands_still_between_steps)
 	double moved_ns = (double)(last - first) * 1e6 / b->vm->tsc_khz;
 	cr_log_info("the TSC moved by %.0f us while %.0f us of guest time were stepped", moved_ns / 1e3,
 		(double)guest_ns / 1e3);
-	/* What a vCPU ran between its last look and its park is small beside what was frozen. */
-	cr_assert_lt(moved_ns, (double)guest_ns + 500e6);
+	/* Half of what was frozen between the steps, beside what was stepped. */
+	cr_assert_lt(moved_ns, (double)guest_ns + 450e6);
 	cr_assert_geq(times.time_restarted_ns - times.time_stopped_ns, NS_PER_S);
 	bare_wait_moved(b, 0, last);
 	bare_wait_moved(b, 1, other);
