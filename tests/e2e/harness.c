@@ -24,7 +24,7 @@
 
 static unsigned n_tests, n_failed, n_fds_at_begin;
 static bool failed_now;
-static char scratch[200], build_host[512];
+static char scratch[200];
 static struct vm_process *vms[VMS_MAX];
 
 static double speed(void)
@@ -110,7 +110,8 @@ const char *program_path(const char *name)
 	static char paths[4][640];
 	static unsigned turn;
 	char *path = paths[turn++ % 4];
-	snprintf(path, sizeof(paths[0]), "%s/%s", build_host, name);
+	const char *host = getenv("SCHEDRIG_BUILD_HOST");
+	snprintf(path, sizeof(paths[0]), "%s/%s", host ? host : "host", name);
 	return path;
 }
 
@@ -119,8 +120,6 @@ void harness_begin(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	/* Orphans of what we start come to us, so that what was left behind is seen. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	const char *host = getenv("SCHEDRIG_BUILD_HOST");
-	snprintf(build_host, sizeof(build_host), "%s", host ? host : "host");
 	snprintf(scratch, sizeof(scratch), "/tmp/schedrig-e2e.XXXXXX");
 	if (!mkdtemp(scratch)) {
 		perror("mkdtemp");
@@ -375,6 +374,67 @@ json_t *vm_submit(struct vm_process *vm, const char *yaml, int *ret_exit)
 	return result;
 }
 
+json_t *vm_submit_for(struct vm_process *vm, const char *yaml, int want_exit)
+{
+	int status;
+	json_t *result = vm_submit(vm, yaml, &status);
+	if (!result || status == want_exit)
+		return result;
+	char *text = json_dumps(json_at(result, "verdict"), JSON_INDENT(1));
+	tap_fail(__FILE__, __LINE__, "schedrig submit exited %d, not %d: %s", status, want_exit,
+		text ? text : "");
+	free(text);
+	json_decref(result);
+	return NULL;
+}
+
+void vm_submit_file(struct vm_process *vm, const char *name, int want_exit)
+{
+	char path[512];
+	const char *tree = getenv("SCHEDRIG_TREE");
+	snprintf(path, sizeof(path), "%s/tests/scenarios/%s", tree ? tree : ".", name);
+	_cleanup_run_ struct run run;
+	vm_client(vm, (const char *const[]){"submit", path, NULL}, 120, &run);
+	if (run.status != want_exit)
+		tap_fail(__FILE__, __LINE__, "%s: exit %d, not %d\n%s%s", name, run.status, want_exit,
+			strbuf_str(&run.out), strbuf_str(&run.err));
+}
+
+bool vm_main_begin(
+	struct vm_process *vm, const char *kernel, const char *topology, bool pinned, const char *const *more)
+{
+	if (vm_up(vm, kernel, topology, pinned, more))
+		return true;
+	printf("Bail out! the VM did not come up: %s\nnot ok 1 - boot\n", vm->error);
+	n_failed++;
+	return false;
+}
+
+int vm_main_end(struct vm_process *vm, bool up)
+{
+	int status = up ? vm_down(vm) : 0;
+	if (status != 0) {
+		printf("not ok 1000 - shut down in order: exit status %d\n", status);
+		n_failed++;
+	}
+	harness_end();
+	return tap_end();
+}
+
+int vm_test_main(struct vm_process *vm, int argc, char **argv, const char *topology, const char *const *more,
+	const struct test *tests)
+{
+	if (argc != 2) {
+		fprintf(stderr, "usage: %s KERNEL\n", argv[0]);
+		return 64;
+	}
+	harness_begin(argc, argv);
+	bool up = vm_main_begin(vm, argv[1], topology, true, more);
+	for (; up && tests->name; tests++)
+		tap_run(tests->name, tests->fn);
+	return vm_main_end(vm, up);
+}
+
 /* --- JSON
  * ---------------------------------------------------------------------------------------------------------------
  */
@@ -409,4 +469,41 @@ json_int_t json_number(json_t *root, const char *path)
 {
 	json_t *at = json_at(root, path);
 	return json_is_integer(at) ? json_integer_value(at) : -1;
+}
+
+long long json_count(json_t *root, const char *path)
+{
+	json_t *value = json_at(root, path);
+	const char *text = json_string_value(value);
+	if (!text)
+		return json_integer_value(value);
+	return *text == '-' ? strtoll(text, NULL, 0) : (long long)strtoull(text, NULL, 0);
+}
+
+/* The first in a list whose member has this text. */
+static json_t *find_by(json_t *list, const char *member, const char *text)
+{
+	size_t i;
+	json_t *item;
+	json_array_foreach(list, i, item)
+	{
+		if (strcmp(json_text(item, member), text) == 0)
+			return item;
+	}
+	return NULL;
+}
+
+json_t *json_op(json_t *result, const char *place)
+{
+	return find_by(json_object_get(result, "ops"), "place", place);
+}
+
+json_t *json_worker(json_t *result, const char *comm)
+{
+	return find_by(json_object_get(result, "workers"), "comm", comm);
+}
+
+void json_release(json_t **json)
+{
+	json_decref(*json);
 }

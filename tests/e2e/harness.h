@@ -35,8 +35,7 @@ void tap_fail(const char *file, int line, const char *fmt, ...) __attribute__((f
 
 /* --- programs --- */
 
-/* Reads the environment the build sets (SCHEDRIG_BUILD_HOST, SCHEDRIG_TREE, SCHEDRIG_KERNEL_STORE) and makes
- * a scratch directory. */
+/* Makes a scratch directory. The build sets SCHEDRIG_BUILD_HOST, SCHEDRIG_TREE and SCHEDRIG_KERNEL_STORE. */
 void harness_begin(int argc, char **argv);
 /* Ends what still runs, removes the scratch directory, fails the run if fds or processes were left. */
 void harness_end(void);
@@ -66,6 +65,19 @@ struct vm_process {
 	char error[1024]; /* what --ready-fd said, if it did not come up */
 };
 
+/* For a program of one VM: harness_begin(), vm_up(), each test (until one has no name), vm_down(),
+ * harness_end(); exit status for main(). */
+struct test {
+	const char *name;
+	test_fn fn;
+};
+int vm_test_main(struct vm_process *vm, int argc, char **argv, const char *topology, const char *const *more,
+	const struct test *tests);
+/* Its halves. False: there is no VM, and that has been told. */
+bool vm_main_begin(struct vm_process *vm, const char *kernel, const char *topology, bool pinned,
+	const char *const *more);
+int vm_main_end(struct vm_process *vm, bool up);
+
 /* Starts schedrigd with the kernel (a prefix of a release), topology and further options (NULL-terminated,
  * may be NULL) and waits until it is ready; `pinned` to one host CPU as the lab wants it. False, with error
  * set, when it does not come up. */
@@ -80,9 +92,21 @@ int vm_down(struct vm_process *vm);
 /* Waits for it to end by itself; as vm_down(). */
 int vm_wait(struct vm_process *vm, unsigned seconds);
 
+/* A payload `ran` (needs `sh` staged): ends when every task in this cgroup has used 50 ms of CPU time since
+ * it looked first; what a task has done by then it has done where it is now. */
+#define PAYLOAD_RAN(cgroup)                                                                                  \
+	"{name: ran, program: sh, checks: [{exit_code_eq: 0}], default_args: [-c, 'while read -r p; do "     \
+	"read -r a "                                                                                         \
+	"x </proc/$p/schedstat; while read -r n x </proc/$p/schedstat && [ $((n-a)) -lt 50000000 ]; do :; "  \
+	"done; done </sys/fs/cgroup/schedrig/" cgroup "/cgroup.procs']}"
+
 /* Submits a scenario (YAML text) and returns the RunResult as JSON, or NULL with a failure recorded. exit:
  * schedrig's status. */
 json_t *vm_submit(struct vm_process *vm, const char *yaml, int *ret_exit);
+/* The same, if that is its exit status; otherwise NULL with a failure recorded that has the verdict. */
+json_t *vm_submit_for(struct vm_process *vm, const char *yaml, int want_exit);
+/* Submits tests/scenarios/NAME and records a failure unless that is its exit status. */
+void vm_submit_file(struct vm_process *vm, const char *name, int want_exit);
 /* schedrig -s SOCKET args...; output in ret. */
 void vm_client(struct vm_process *vm, const char *const *args, unsigned seconds, struct run *ret);
 
@@ -94,5 +118,15 @@ json_t *json_at(json_t *root, const char *path);
 const char *json_text(json_t *root, const char *path);
 /* Integer there, or -1. */
 json_int_t json_number(json_t *root, const char *path);
+
+/* Number there, also one that is a text because it is large; 0 if it is left out, as Protobuf leaves zeros
+ * out. */
+long long json_count(json_t *root, const char *path);
+/* The result of the op at this place ("steps[0].ops[1]"), or NULL. Borrowed. */
+json_t *json_op(json_t *result, const char *place);
+/* The report of the first worker of that name, or NULL. Borrowed. */
+json_t *json_worker(json_t *result, const char *comm);
+void json_release(json_t **json);
+#define _cleanup_json_ __attribute__((cleanup(json_release)))
 
 #endif

@@ -7,12 +7,6 @@
 
 extern struct vm_process vm;
 
-static inline void json_release(json_t **json)
-{
-	json_decref(*json);
-}
-#define _cleanup_json_ __attribute__((cleanup(json_release)))
-
 /* schedrig --json ARGS..., or NULL with a failure recorded. */
 json_t *client(const char *const *args);
 #define CLIENT(...) client((const char *const[]){__VA_ARGS__, NULL})

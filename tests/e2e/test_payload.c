@@ -13,12 +13,6 @@
 
 static struct vm_process vm;
 
-static void release(json_t **json)
-{
-	json_decref(*json);
-}
-#define _cleanup_json_ __attribute__((cleanup(release)))
-
 /* Ends with this status and these words in what it printed. */
 static bool client(const char *const *args, int status, const char *words)
 {
@@ -90,6 +84,7 @@ static void write_script(const char *path, const char *text)
 static void test_push(void)
 {
 	static const char run_it[] =
+		"duration: 300s\n"
 		"payloads: [{name: p, program: tool}]\n"
 		"steps: [{ops: [{run_payload: {payload: p}}, {wait_payload: {name: p}}], hold: "
 		"{fixed: 0s}}]\n";
@@ -335,18 +330,26 @@ static void test_knobs(void)
 static void test_moves(void)
 {
 	_cleanup_json_ json_t *result =
-		submit("duration: 4s\n"
-		       "backdrop:\n"
-		       "  cgroups: [{name: left, cpuset: {llc: 0}, work: [{workers: 3}]}, {name: right, "
-		       "cpuset: {llc: 1}, empty: "
-		       "true}]\n"
-		       "steps:\n"
-		       "- ops:\n"
-		       "  - move_all_tasks: {from: left, to: right}\n"
-		       "  - capture_cgroup_procs: {tag: t, cgroup: right, threads: true}\n"
-		       "  - move_all_tasks: {from: right, to: left}\n"
-		       "  hold: {loop: 100ms}\n"
-		       "assertions: {isolation: {}}\n",
+		submit("duration: 6s\n"
+		       "payloads: [" PAYLOAD_RAN(
+			       "right") "]\n"
+					"backdrop:\n"
+					"  cgroups: [{name: left, cpuset: {llc: 0}, work: [{workers: 3}]}, "
+					"{name: right, "
+					"cpuset: {llc: 1}, empty: "
+					"true}]\n"
+					"steps:\n"
+					"- ops:\n"
+					"  - move_all_tasks: {from: left, to: right}\n"
+					"  - capture_cgroup_procs: {tag: t, cgroup: right, threads: true}\n"
+					"  - move_all_tasks: {from: right, to: left}\n"
+					"  hold: {loop: 100ms}\n"
+					/* Where they do not stay, they need not have come to run. */
+					"- ops: [{move_all_tasks: {from: left, to: right}}, {run_payload: "
+					"{payload: ran}}, "
+					"{wait_payload: {name: ran, timeout: 300s}}]\n"
+					"  hold: {fixed: 0s}\n"
+					"assertions: {isolation: {}}\n",
 			"Pass");
 	EXPECT(result != NULL);
 	EXPECT(json_number(result, "steps[0].passes") > 0);
@@ -377,20 +380,11 @@ int main(int argc, char **argv)
 		return 64;
 	}
 	harness_begin(argc, argv);
-	if (!vm_up(&vm, argv[1], "1n2l1c1t", true, staged)) {
-		printf("Bail out! the VM did not come up: %s\nnot ok 1 - boot\n", vm.error);
-		harness_end();
-		tap_end();
-		return 1;
-	}
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
+	bool up = vm_main_begin(&vm, argv[1], "1n2l1c1t", true, staged);
+	for (size_t i = 0; up && i < sizeof(tests) / sizeof(tests[0]); i++)
 		if (argc > 2 ? strstr(tests[i].name, argv[2]) != NULL : !tests[i].by_name)
 			tap_run(tests[i].name, tests[i].fn);
 		else if (argc < 3)
 			tap_skip(tests[i].name, tests[i].by_name);
-	int status = vm_down(&vm);
-	if (status != 0)
-		printf("not ok 1000 - shut down in order: exit status %d\n", status);
-	harness_end();
-	return tap_end();
+	return vm_main_end(&vm, up);
 }

@@ -44,11 +44,6 @@ static struct {
 	const char *kind; /* of its failure; NULL: it passes */
 } now;
 
-static void release(json_t **json)
-{
-	json_decref(*json);
-}
-
 /* Findings of this verdict; the first is in ret. */
 static size_t findings(json_t *result, const char *verdict, json_t **ret)
 {
@@ -83,7 +78,7 @@ static void test_file(void)
 	snprintf(path, sizeof(path), "%s/tests/scenarios/%s.yaml", tree ? tree : ".", now.file);
 	_cleanup_run_ struct run run;
 	vm_client(&vm, (const char *const[]){"--json", "submit", path, NULL}, 120, &run);
-	__attribute__((cleanup(release))) json_t *result = json_loads(strbuf_str(&run.out), 0, NULL);
+	_cleanup_json_ json_t *result = json_loads(strbuf_str(&run.out), 0, NULL);
 	EXPECT(result != NULL, "exit %d, no JSON: %s", run.status, strbuf_str(&run.err));
 	char *verdict = json_dumps(json_at(result, "verdict"), JSON_INDENT(1));
 	char text[4096];
@@ -124,7 +119,7 @@ static void test_measurements_are_shown(void)
 static void test_a_command_makes_no_set_ups(void)
 {
 	int status;
-	__attribute__((cleanup(release))) json_t *result = vm_submit(&vm,
+	_cleanup_json_ json_t *result = vm_submit(&vm,
 		"{duration: 300ms, steps: [{factory: {client: {name: x, deadline: 1m}}, hold: full}]}",
 		&status);
 	EXPECT(result != NULL && status == 1);
@@ -194,12 +189,8 @@ int main(int argc, char **argv)
 		return 64;
 	}
 	harness_begin(argc, argv);
-	if (!vm_up(&vm, argv[1], "2n2l1c1t", true, staged)) {
-		printf("Bail out! the VM did not come up: %s\nnot ok 1 - boot\n", vm.error);
-		harness_end();
-		tap_end();
-		return 1;
-	}
+	if (!vm_main_begin(&vm, argv[1], "2n2l1c1t", true, staged))
+		return vm_main_end(&vm, false);
 	for (size_t i = 0; i < sizeof(assertions) / sizeof(assertions[0]); i++) {
 		run_file(NULL, "assertions/%s-holds", assertions[i].name);
 		run_file(assertions[i].kind, "assertions/%s-fails", assertions[i].name);
@@ -209,9 +200,5 @@ int main(int argc, char **argv)
 	tap_run("measurements are shown", test_measurements_are_shown);
 	tap_run("a client makes the set-up", test_a_client_makes_the_set_up);
 	tap_run("a command makes no set-ups", test_a_command_makes_no_set_ups);
-	int status = vm_down(&vm);
-	if (status != 0)
-		printf("not ok 1000 - shut down in order: exit status %d\n", status);
-	harness_end();
-	return tap_end();
+	return vm_main_end(&vm, true);
 }

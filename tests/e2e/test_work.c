@@ -11,19 +11,6 @@
 
 static struct vm_process vm;
 
-static void release(json_t **json)
-{
-	json_decref(*json);
-}
-#define _cleanup_json_ __attribute__((cleanup(release)))
-
-/* Protobuf leaves zeros out, and 64-bit numbers may be texts. */
-static long long number(json_t *root, const char *path)
-{
-	json_t *value = json_at(root, path);
-	return json_is_string(value) ? strtoll(json_string_value(value), NULL, 0) : json_integer_value(value);
-}
-
 /* --- every type --- */
 
 /* Those that run alone: their realtime hogs leave nothing to others. */
@@ -77,8 +64,8 @@ static bool type_worked(json_t *result, enum work_type type)
 				json_text(worker, "exit"));
 			return false;
 		}
-		iterations += number(worker, "iterations");
-		units += number(worker, "units");
+		iterations += json_count(worker, "iterations");
+		units += json_count(worker, "units");
 		workers++;
 	}
 	if (workers && iterations && units)
@@ -174,19 +161,19 @@ static void test_work_specs(void)
 	EXPECT(json_array_size(workers) == 8);
 	/* 1 MiB are 256 pages. */
 	json_t *bound = json_array_get(workers, 0), *spread = json_array_get(workers, 1);
-	EXPECT(number(bound, "numa_pages[0]") == 0 && number(bound, "numa_pages[1]") == 256, "%lld and %lld",
-		number(bound, "numa_pages[0]"), number(bound, "numa_pages[1]"));
+	EXPECT(json_count(bound, "numa_pages[0]") == 0 && json_count(bound, "numa_pages[1]") == 256,
+		"%lld and %lld", json_count(bound, "numa_pages[0]"), json_count(bound, "numa_pages[1]"));
 	EXPECT(strcmp(json_text(bound, "cpus_used"), "2-3") != 0, "numa_node 0 is CPUs 0-1, it used %s",
 		json_text(bound, "cpus_used"));
-	EXPECT(number(spread, "numa_pages[0]") == 128 && number(spread, "numa_pages[1]") == 128);
-	EXPECT(number(json_array_get(workers, 3), "numa_pages[1]") == 256);
-	long long pid = number(json_array_get(workers, 4), "pid");
+	EXPECT(json_count(spread, "numa_pages[0]") == 128 && json_count(spread, "numa_pages[1]") == 128);
+	EXPECT(json_count(json_array_get(workers, 3), "numa_pages[1]") == 256);
+	long long pid = json_count(json_array_get(workers, 4), "pid");
 	for (unsigned i = 4; i < 8; i++) {
 		json_t *worker = json_array_get(workers, i);
 		EXPECT(strcmp(json_text(worker, "thread_group"), "server") == 0);
-		EXPECT(number(worker, "pid") == pid && number(worker, "tid") != pid);
+		EXPECT(json_count(worker, "pid") == pid && json_count(worker, "tid") != pid);
 		EXPECT(strcmp(json_text(worker, "exit"), "stopped") == 0, "%s", json_text(worker, "exit"));
-		EXPECT(number(worker, "iterations") > 0);
+		EXPECT(json_count(worker, "iterations") > 0);
 	}
 }
 
@@ -213,14 +200,12 @@ static void test_refusals(void)
 	}
 }
 
-static const struct {
-	const char *name;
-	test_fn fn;
-} tests[] = {
+static const struct test tests[] = {
 	{"every work type works and ends", test_types},
 	{"and those with realtime policies", test_realtime_types},
 	{"memory policies, nodes, thread groups, credentials", test_work_specs},
 	{"what cannot be is refused", test_refusals},
+	{0},
 };
 
 int main(int argc, char **argv)
@@ -232,20 +217,6 @@ int main(int argc, char **argv)
 		return 64;
 	}
 	snprintf(stage, sizeof(stage), "custom-worker=%s", worker);
-	const char *const options[] = {
-		"--net", "--stage", stage, "--stage", "sh=/bin/sh", "--stage", "grep=/bin/grep", NULL};
-	harness_begin(argc, argv);
-	if (!vm_up(&vm, argv[1], "2n2l1c2t", true, options)) {
-		printf("Bail out! the VM did not come up: %s\nnot ok 1 - boot\n", vm.error);
-		harness_end();
-		tap_end();
-		return 1;
-	}
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		tap_run(tests[i].name, tests[i].fn);
-	int status = vm_down(&vm);
-	if (status != 0)
-		printf("not ok 1000 - shut down in order: exit status %d\n", status);
-	harness_end();
-	return tap_end();
+	const char *const options[] = {"--net", "--stage", stage, NULL};
+	return vm_test_main(&vm, argc, argv, "2n2l1c2t", options, tests);
 }

@@ -287,7 +287,7 @@ int engine_end_adhoc(struct engine *engine, struct err *err)
 
 static bool wait_busy(struct engine *engine, bool busy)
 {
-	struct timespec until = clock_timespec(clock_deadline_ns(10 * NS_PER_S));
+	struct timespec until = clock_timespec(clock_deadline_ns(100 * NS_PER_S));
 	SCOPE_LOCK(&engine->lock);
 	while ((engine->busy > 0) != busy)
 		if (pthread_cond_timedwait(&engine->changed, &engine->lock, &until) == ETIMEDOUT)

@@ -62,6 +62,24 @@ void link_bench_start(struct link_bench *bench, unsigned n_cpus)
 		abort();
 }
 
+struct speed_call {
+	struct link *link;
+	unsigned percent;
+};
+
+static void set_speed_here(void *arg)
+{
+	struct speed_call *call = arg;
+	link_set_speed(call->link, call->percent);
+}
+
+void link_bench_set_speed(struct link_bench *bench, unsigned percent)
+{
+	struct speed_call call = {bench->link, percent};
+	if (loop_call(bench->loop, set_speed_here, &call) < 0)
+		abort();
+}
+
 static void accept_here(void *arg)
 {
 	struct link_bench *bench = arg;
@@ -77,7 +95,7 @@ void link_bench_accept(struct link_bench *bench, int fd)
 
 bool link_bench_wait(struct link_bench *bench, unsigned readies, unsigned losses)
 {
-	struct timespec until = clock_timespec(clock_deadline_ns(10 * NS_PER_S));
+	struct timespec until = clock_timespec(clock_deadline_ns(100 * NS_PER_S));
 	SCOPE_LOCK(&bench->lock);
 	while (bench->readies < readies || bench->losses < losses)
 		if (pthread_cond_timedwait(&bench->changed, &bench->lock, &until))

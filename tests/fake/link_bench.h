@@ -22,8 +22,10 @@ struct link_bench {
 
 /* n_cpus CPUs, two an LLC, four a node, without SMT. Aborts when it cannot. */
 void link_bench_start(struct link_bench *bench, unsigned n_cpus);
+/* Told to agents that connect from now on (link_config.speed_percent); 100 until then. */
+void link_bench_set_speed(struct link_bench *bench, unsigned percent);
 void link_bench_accept(struct link_bench *bench, int fd);
-/* Waits for that many ready (or refusal) and lost callbacks in all; false after 10 s. */
+/* Waits for that many ready (or refusal) and lost callbacks in all; false after 100 s. */
 bool link_bench_wait(struct link_bench *bench, unsigned readies, unsigned losses);
 /* Whether that many connections have been lost. */
 bool link_bench_lost(struct link_bench *bench, unsigned losses);

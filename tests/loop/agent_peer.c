@@ -165,7 +165,7 @@ void peer_greet(struct peer *peer, unsigned n_cpus)
 	ours.major = WIRE_MAJOR;
 	answer.hello = &ours;
 	answer.layout = &layout;
-	answer.speed_percent = peer->speed_percent ? peer->speed_percent : 100;
+	answer.speed_percent = peer->speed_percent ? peer->speed_percent : 10;
 	send_message(peer, WIRE_HELLO, 0, &answer.base);
 	header = receive_message(peer, &bytes, &length);
 	cr_assert_eq(header.type, WIRE_READY);

@@ -18,7 +18,9 @@ struct peer {
 	char cgroup[256]; /* scratch directory, ours */
 	uint64_t seq;
 	unsigned events;
-	unsigned speed_percent; /* told to the agent; 0 = 100 */
+	/* Told to the agent; 0: a tenth, since tests share their machine: it has patience with whoever stops.
+	 */
+	unsigned speed_percent;
 	/* Whoever removes the scratch directory if the test dies before it does: sees the end of this pipe.
 	 */
 	int alive_fd;

@@ -178,6 +178,7 @@ Test(agent, workers_spin_and_report, .timeout = 120)
 	begin();
 	scenario(NULL, 0);
 	add_cgroup("work/a");
+	uint64_t unborn_ns = clock_now_ns();
 	PB(AgentResponse) *spawned = spawn("work/a", NULL, 2);
 	cr_assert_eq(spawned->ops_done->results[0]->n_pids, 2);
 	int pid = spawned->ops_done->results[0]->pids[0];
@@ -204,6 +205,7 @@ Test(agent, workers_spin_and_report, .timeout = 120)
 	cr_assert_gt(totals->totals->iterations, 0);
 
 	PB(AgentResponse) *ended = end(SCHEDRIG__V1__AGENT_REQUEST__KIND_END_STEP);
+	uint64_t life_ns = clock_now_ns() - unborn_ns;
 	cr_assert_eq(ended->teardown->n_workers, 2);
 	for (unsigned i = 0; i < 2; i++) {
 		const PB(WorkerReport) *report = ended->teardown->workers[i];
@@ -216,7 +218,9 @@ Test(agent, workers_spin_and_report, .timeout = 120)
 		cr_assert_eq(report->units, report->iterations * 1024);
 		cr_assert_gt(report->cpu_ns, 0);
 		cr_assert_geq(report->wall_ns, least_ns);
-		cr_assert_leq(report->cpu_ns, report->wall_ns + 10 * NS_PER_MS);
+		/* The wall clock runs from the release, the CPU's from the birth. */
+		cr_assert_leq(report->wall_ns, life_ns);
+		cr_assert_leq(report->cpu_ns, life_ns);
 		cr_assert_eq(report->started_phase, 1);
 		/* Phases 1 and 2, and 1 again since the capture; together they are everything. */
 		uint64_t units = 0;
@@ -259,7 +263,7 @@ static void release_workers(PB(Scope) scope)
 }
 
 /* Who is to be made older sleeps until the controller says that it is. */
-Test(agent, workers_with_uptime_wait_to_be_released, .timeout = 30)
+Test(agent, workers_with_uptime_wait_to_be_released, .timeout = 120)
 {
 	PB(WorkSpec) work = INIT_OF(WORK_SPEC);
 	PB(Duration) uptime = INIT_OF(DURATION);
@@ -300,13 +304,13 @@ Test(agent, workers_with_uptime_wait_to_be_released, .timeout = 30)
 		const PB(WorkerReport) *report = ended->teardown->workers[i];
 		cr_assert_str_eq(report->exit, "stopped");
 		cr_assert(!report->missing);
-		cr_assert_lt(report->wall_ns, 30000000000);
+		cr_assert_lt(report->wall_ns, uptime.ns);
 	}
 	pb_free(ended);
 	finish();
 }
 
-Test(agent, pairs_and_sleepers, .timeout = 30)
+Test(agent, pairs_and_sleepers, .timeout = 120)
 {
 	begin();
 	scenario(NULL, 0);
@@ -368,7 +372,7 @@ static PB(AgentResponse) * set_exact(const char *cgroup, const char *cpus)
 
 /* The set is flipped under running workers: they follow, and none ever sees a CPU outside the set in force.
  */
-Test(agent, cpusets_hold, .timeout = 60)
+Test(agent, cpusets_hold, .timeout = 120)
 {
 	begin();
 	if (!has_controller("cpuset") || sysconf(_SC_NPROCESSORS_ONLN) < 2) {
@@ -386,7 +390,7 @@ Test(agent, cpusets_hold, .timeout = 60)
 		cr_assert_str_eq(result->cpuset->cpus, i % 2 ? "0" : "1");
 		cr_assert_str_eq(result->cpuset->effective, i % 2 ? "0" : "1");
 		pb_free(response);
-		hold_ms(10);
+		peer_await_more(&peer, 3, 1);
 	}
 	OP(clear, ClearCpuset, CLEAR_CPUSET, clear_cpuset, .cgroup = (char *)"a/b");
 	PB(AgentResponse) *cleared = apply_good(&clear);
@@ -399,7 +403,7 @@ Test(agent, cpusets_hold, .timeout = 60)
 	OP(swap, SwapCpusets, SWAP_CPUSETS, swap_cpusets, .a = (char *)"a", .b = (char *)"a/b");
 	PB(AgentResponse) *swapped = apply_good(&swap);
 	pb_free(swapped);
-	hold_ms(20);
+	peer_await_more(&peer, 3, 1);
 	PB(AgentResponse) *ended = end(SCHEDRIG__V1__AGENT_REQUEST__KIND_END_STEP);
 	cr_assert_eq(ended->teardown->n_workers, 3);
 	for (unsigned i = 0; i < 3; i++) {
@@ -413,7 +417,7 @@ Test(agent, cpusets_hold, .timeout = 60)
 
 /* The check itself: a worker whose affinity was widened behind the agent's back, in a cgroup without cpuset
  * of the kernel's, would be seen. Here the kernel's set is widened by hand. */
-Test(agent, a_trespass_is_seen, .timeout = 60)
+Test(agent, a_trespass_is_seen, .timeout = 120)
 {
 	char path[400];
 	begin();
@@ -439,7 +443,7 @@ Test(agent, a_trespass_is_seen, .timeout = 60)
 	finish();
 }
 
-Test(agent, definitions_are_applied_whole, .timeout = 60)
+Test(agent, definitions_are_applied_whole, .timeout = 120)
 {
 	begin();
 	if (!has_controller("cpuset") || !has_controller("cpu") || !has_controller("memory") ||
@@ -501,7 +505,7 @@ Test(agent, definitions_are_applied_whole, .timeout = 60)
 	finish();
 }
 
-Test(agent, freezer, .timeout = 30)
+Test(agent, freezer, .timeout = 120)
 {
 	begin();
 	scenario(NULL, 0);
@@ -526,7 +530,7 @@ Test(agent, freezer, .timeout = 30)
 	finish();
 }
 
-Test(agent, names_and_refusals, .timeout = 30)
+Test(agent, names_and_refusals, .timeout = 120)
 {
 	begin();
 	scenario(NULL, 0);
@@ -599,7 +603,7 @@ static int run_payload(const char *cgroup)
 	return pid;
 }
 
-Test(agent, payload_exits_and_is_checked, .timeout = 30)
+Test(agent, payload_exits_and_is_checked, .timeout = 120)
 {
 	struct shell shell;
 	begin();
@@ -627,7 +631,7 @@ static bool gone(int pid)
 	return kill(pid, 0) < 0 && errno == ESRCH;
 }
 
-Test(agent, payload_cannot_escape, .timeout = 30)
+Test(agent, payload_cannot_escape, .timeout = 120)
 {
 	struct shell shell;
 	char file[] = "/tmp/schedrig-pid-XXXXXX", line[256], text[32] = "";
@@ -640,7 +644,7 @@ Test(agent, payload_cannot_escape, .timeout = 30)
 	scenario(shell.list, 1);
 	add_cgroup("p");
 	int pid = run_payload("p");
-	for (uint64_t until = clock_deadline_ns(10 * NS_PER_S); !text[0] && clock_left_ns(until);)
+	for (uint64_t until = clock_deadline_ns(100 * NS_PER_S); !text[0] && clock_left_ns(until);)
 		(void)!pread(fd, text, sizeof(text) - 1, 0);
 	int daemon = atoi(text);
 	cr_assert_gt(daemon, 0);
@@ -656,7 +660,7 @@ Test(agent, payload_cannot_escape, .timeout = 30)
 	finish();
 }
 
-Test(agent, payload_names, .timeout = 30)
+Test(agent, payload_names, .timeout = 120)
 {
 	struct shell shell;
 	begin();
@@ -691,7 +695,7 @@ Test(agent, payload_names, .timeout = 30)
 }
 
 /* Its cgroup is frozen behind the agent's back, so that it never comes to its exec. */
-Test(agent, a_payload_that_cannot_be_executed_is_given_up, .timeout = 30)
+Test(agent, a_payload_that_cannot_be_executed_is_given_up, .timeout = 120)
 {
 	struct shell shell;
 	char path[512];
@@ -714,7 +718,7 @@ Test(agent, a_payload_that_cannot_be_executed_is_given_up, .timeout = 30)
 	finish();
 }
 
-Test(agent, a_wait_does_not_block_others_and_can_be_cancelled, .timeout = 30)
+Test(agent, a_wait_does_not_block_others_and_can_be_cancelled, .timeout = 120)
 {
 	struct shell shell;
 	begin();
@@ -758,7 +762,7 @@ Test(agent, a_wait_does_not_block_others_and_can_be_cancelled, .timeout = 30)
 	finish();
 }
 
-Test(agent, loops_against_its_own_clock, .timeout = 30)
+Test(agent, loops_against_its_own_clock, .timeout = 120)
 {
 	begin();
 	scenario(NULL, 0);
@@ -797,7 +801,7 @@ Test(agent, loops_against_its_own_clock, .timeout = 30)
 	finish();
 }
 
-Test(agent, a_lost_link_ends_everything, .timeout = 30)
+Test(agent, a_lost_link_ends_everything, .timeout = 120)
 {
 	struct shell shell;
 	begin();
@@ -813,7 +817,7 @@ Test(agent, a_lost_link_ends_everything, .timeout = 30)
 	cr_assert(gone(pid));
 }
 
-Test(agent, power_off_ends_a_scenario, .timeout = 30)
+Test(agent, power_off_ends_a_scenario, .timeout = 120)
 {
 	struct shell shell;
 	begin();
@@ -836,7 +840,7 @@ Test(agent, power_off_ends_a_scenario, .timeout = 30)
 	cr_assert_eq(rmdir(peer.cgroup), 0, "cgroups are left");
 }
 
-Test(agent, a_killed_agent_leaves_no_process, .timeout = 30)
+Test(agent, a_killed_agent_leaves_no_process, .timeout = 120)
 {
 	struct shell shell;
 	begin();
@@ -849,7 +853,7 @@ Test(agent, a_killed_agent_leaves_no_process, .timeout = 30)
 	kill(peer.pid, SIGKILL);
 	/* The kernel's notification is not at hand here: look until the cgroup is empty. */
 	snprintf(command, sizeof(command),
-		"for i in $(seq 500); do grep -qx 'populated 0' %s/schedrig/a/cgroup.events && exit 0; "
+		"for i in $(seq 4000); do grep -qx 'populated 0' %s/schedrig/a/cgroup.events && exit 0; "
 		"sleep 0.02; done; exit 1",
 		peer.cgroup);
 	cr_assert_eq(system(command), 0, "processes outlive the agent");

@@ -108,7 +108,7 @@ static size_t count(struct stage *stage, const char *cgroup)
 	return n;
 }
 
-Test(move, a_refusal_half_way_is_undone, .timeout = 60)
+Test(move, a_refusal_half_way_is_undone, .timeout = 240)
 {
 	struct stage stage = {0};
 	struct scene_moved moved;
@@ -146,7 +146,7 @@ Test(move, a_refusal_half_way_is_undone, .timeout = 60)
 	stage_end(&stage);
 }
 
-Test(move, what_cannot_be_undone_is_said, .timeout = 60)
+Test(move, what_cannot_be_undone_is_said, .timeout = 240)
 {
 	struct stage stage = {0};
 	struct scene_moved moved;

@@ -143,7 +143,7 @@ static void ask_all(bool starved)
 	}
 }
 
-Test(no_memory, every_request_is_answered, .timeout = 30)
+Test(no_memory, every_request_is_answered, .timeout = 240)
 {
 	start();
 	ask_all(false);

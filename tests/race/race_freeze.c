@@ -20,13 +20,14 @@ BARE_GUEST(guest_dies, "mov $2000, %ecx\n 1: in %dx, %eax\n incq (%rdi)\n test %
 struct freezer {
 	pthread_t thread;
 	struct bare *bare;
+	bool until_stopped;
 	unsigned frozen, cancelled, late, busy;
 };
 
 static void *freezer(void *arg)
 {
 	struct freezer *self = arg;
-	for (unsigned i = 0; i < FREEZES; i++) {
+	for (unsigned i = 0; i < FREEZES || self->until_stopped; i++) {
 		struct err err = ERR_INIT;
 		struct freeze *f;
 		/* Every third has next to no patience, so that some leave from the middle of the queue. */
@@ -66,6 +67,7 @@ static void round_of(unsigned n_vcpus, bool dies, bool stop_early, struct freeze
 	struct freezer freezers[FREEZERS] = {0};
 	for (unsigned i = 0; i < FREEZERS; i++) {
 		freezers[i].bare = b;
+		freezers[i].until_stopped = stop_early;
 		pthread_create(&freezers[i].thread, NULL, freezer, &freezers[i]);
 	}
 	pthread_t stoppers[2];
