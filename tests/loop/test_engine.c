@@ -123,8 +123,7 @@ Test(engine, workers_are_judged, .timeout = 240)
 	rig_start(&rig);
 	PB(RunResult) *result =
 		rig_run(&rig, "duration: 1s\nbackdrop: {cgroups: [{name: web}]}\nsteps: [{hold: "
-			      "{frac: 0.5}}]\nassertions: {not_stuck: {}, isolation: {}, max_gap: 5m, "
-			      "max_spread_pct: 100}\n");
+			      "{frac: 0.5}}]\nassertions: {not_stuck: {}, isolation: {}, max_gap: 5m}\n");
 	cr_assert_eq(result->verdict->verdict, VERDICT(PASS), "%s", result->verdict->summary);
 	cr_assert_gt(result->steps[0]->total_iterations + result->workers[0]->units, 0);
 	cr_assert(result->workers[0]->backdrop);
