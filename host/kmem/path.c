@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Parses and resolves in one pass from left to right. No state beyond a call, any thread. */
-#include "host/kmem/path.h"
-#include "host/kmem/bpf_map.h"
-#include "host/kmem/guest_btf.h"
 #include "host/kmem/module.h"
+#include "host/kmem/path_internal.h"
 #include "host/kmem/suggest.h"
 #include "host/kmem/task.h"
 
@@ -15,23 +13,7 @@
 /* Members of a program's struct that are looked for in the kernel's. */
 #define VIEW_MEMBERS 16
 
-struct path {
-	const struct kmem *kmem;
-	const char *text, *p;
-	int star_cpu;
-	gva_t address;           /* of the value so far */
-	const struct kbtf *btf;  /* that the type is of; NULL as long as it has none */
-	struct kbtf_place place; /* its type; offset_bytes is folded into address at each step */
-	unsigned stars;          /* further pointer levels around place.type, from a cast */
-	bool typed;
-	gva_t task; /* the value is a part of this task; 0: of none */
-	bool identified;
-	struct kmem_route route; /* `hops` counts on beyond what has room */
-	gva_t hop;               /* where the last pointer led to, or the start */
-	uint64_t hops;           /* of tables and BPF maps: kmem_resolved.hops */
-};
-
-static int fail(const struct path *path, const char *at, struct err *err, const char *what)
+int path_fail(const struct path *path, const char *at, struct err *err, const char *what)
 {
 	int rc = err_set(err, ERR_INVALID_ARGUMENT, "'%s' column %d: %s", path->text,
 		(int)(at - path->text) + 1, what);
@@ -40,8 +22,7 @@ static int fail(const struct path *path, const char *at, struct err *err, const 
 	return rc;
 }
 
-/* Says where an error from elsewhere belongs. */
-static int locate(const struct path *path, const char *at, int rc, struct err *err)
+int path_locate(const struct path *path, const char *at, int rc, struct err *err)
 {
 	(void)err_wrap(err, "'%s' column %d", path->text, (int)(at - path->text) + 1);
 	return rc;
@@ -67,22 +48,22 @@ static size_t name_length(const char *p)
 	return n;
 }
 
-static void skip_spaces(struct path *path)
+void path_skip_spaces(struct path *path)
 {
 	path->p += strspn(path->p, " ");
 }
 
-static int number(struct path *path, uint64_t *ret_value, struct err *err)
+int path_number(struct path *path, uint64_t *ret_value, struct err *err)
 {
 	const char *at = path->p;
 	char *end;
 
 	if (*at < '0' || *at > '9')
-		return fail(path, at, err, "expected a number");
+		return path_fail(path, at, err, "expected a number");
 	errno = 0;
 	*ret_value = strtoull(at, &end, 0);
 	if (errno || is_name_start(*end))
-		return fail(path, at, err, "this is no 64-bit number");
+		return path_fail(path, at, err, "this is no 64-bit number");
 	path->p = end;
 	return 0;
 }
@@ -218,7 +199,7 @@ static const char *type_suggest(
 	return suggest_text(&near, buffer, size);
 }
 
-static int type_set(struct path *path, const char *at, const char *text, size_t length, struct err *err)
+int path_type_set(struct path *path, const char *at, const char *text, size_t length, struct err *err)
 {
 	const struct kbtf *btf = kmem_btf(path->kmem, err);
 
@@ -226,7 +207,7 @@ static int type_set(struct path *path, const char *at, const char *text, size_t 
 		return -ENOTSUP;
 	while (length > 0 && (text[length - 1] == '*' || text[length - 1] == ' '))
 		if (text[--length] == '*' && ++path->stars > STARS_MAX)
-			return fail(path, at, err, "too many pointers");
+			return path_fail(path, at, err, "too many pointers");
 	path->place = (struct kbtf_place){.type = type_remember(path->kmem, btf, text, length)};
 	if (path->place.type == 0)
 		path->place.type = module_type(path->kmem, text, length, &btf);
@@ -252,14 +233,14 @@ static int cast_parse(struct path *path, struct err *err)
 	if (*open != '(')
 		return 0;
 	if (!close || close == open + 1)
-		return fail(path, open, err, close ? "expected a type" : "this parenthesis is not closed");
+		return path_fail(
+			path, open, err, close ? "expected a type" : "this parenthesis is not closed");
 	path->p = close + 1;
-	skip_spaces(path);
-	return type_set(path, open + 1, open + 1, (size_t)(close - open - 1), err);
+	path_skip_spaces(path);
+	return path_type_set(path, open + 1, open + 1, (size_t)(close - open - 1), err);
 }
 
-/* "@3", "@*" behind what there is one of for each CPU; `what` is its kind. */
-static int cpu_parse(struct path *path, const char *what, struct err *err)
+int path_cpu(struct path *path, const char *what, struct err *err)
 {
 	const char *at = path->p;
 	uint64_t cpu;
@@ -275,23 +256,24 @@ static int cpu_parse(struct path *path, const char *what, struct err *err)
 	path->p++;
 	if (*path->p == '*') {
 		if (path->star_cpu < 0)
-			return fail(path, path->p, err, "every CPU at once is for reads and snapshots only");
+			return path_fail(
+				path, path->p, err, "every CPU at once is for reads and snapshots only");
 		cpu = (uint64_t)path->star_cpu;
 		path->p++;
 	} else {
-		rc = number(path, &cpu, err);
+		rc = path_number(path, &cpu, err);
 		if (rc < 0)
 			return rc;
 	}
 	cpu = MIN_OF(cpu, INT32_MAX);
 	rc = kmem_per_cpu(path->kmem, path->address, (unsigned)cpu, &path->address, err);
 	path->route.cpu = (int)cpu;
-	return rc < 0 ? locate(path, at + 1, rc, err) : 0;
+	return rc < 0 ? path_locate(path, at + 1, rc, err) : 0;
 }
 
 static int per_cpu_parse(struct path *path, const char *symbol, struct err *err)
 {
-	int rc = cpu_parse(path, "variable", err);
+	int rc = path_cpu(path, "variable", err);
 
 	if (rc < 0 || path->typed)
 		return rc;
@@ -309,96 +291,6 @@ static int per_cpu_parse(struct path *path, const char *symbol, struct err *err)
 	return 0;
 }
 
-/* What is in the parentheses behind the word `map`: a name in quotes, or an id. */
-static int map_find(struct path *path, struct kmem_map *ret_map, struct err *err)
-{
-	const char *at = path->p;
-	uint64_t id;
-	int rc;
-
-	if (*at != '"') {
-		if (*at < '0' || *at > '9')
-			return fail(path, at, err, "expected a BPF map's name in quotes, or its id");
-		rc = number(path, &id, err);
-		if (rc < 0)
-			return rc;
-		rc = kmem_map_by_id(path->kmem, (uint32_t)MIN_OF(id, UINT32_MAX), ret_map, err);
-		return rc < 0 ? locate(path, at, rc, err) : 0;
-	}
-	const char *close = strchr(at + 1, '"');
-	if (!close || close == at + 1)
-		return fail(path, at, err, close ? "expected a name" : "this quote is not closed");
-	path->p = close + 1;
-	rc = kmem_map_find(path->kmem, at + 1, (size_t)(close - at - 1), ret_map, err);
-	return rc < 0 ? locate(path, at, rc, err) : 0;
-}
-
-/* Gives the value the type that the map's own BTF has for it. */
-static int map_type(struct path *path, const char *at, const struct kmem_map *map, struct err *err)
-{
-	uint64_t size;
-	int rc;
-
-	path->place = (struct kbtf_place){.size_bytes = map->value_bytes};
-	if (map->value_type == 0)
-		return 0;
-	rc = kmem_guest_btf(path->kmem, map->btf, &path->btf, err);
-	if (rc < 0)
-		return locate(path, at, rc, err);
-	/* The kernel has checked this when the map was made. */
-	if (kbtf_size(path->btf, map->value_type, &size) < 0 || size > map->value_bytes) {
-		path->btf = NULL;
-		rc = err_set(err, ERR_KERNEL_LAYOUT,
-			"the type of the BPF map's value does not fit its %u bytes", map->value_bytes);
-		return locate(path, at, rc, err);
-	}
-	path->place = (struct kbtf_place){.type = map->value_type, .size_bytes = size};
-	path->typed = true;
-	return 0;
-}
-
-static int map_parse(struct path *path, const char *at, struct err *err)
-{
-	struct kmem_map map = {0};
-	uint64_t key = 0;
-	unsigned hops;
-	int rc;
-
-	path->p++;
-	skip_spaces(path);
-	rc = map_find(path, &map, err);
-	path->hops += map.hops;
-	skip_spaces(path);
-	if (rc == 0 && *path->p != ')')
-		rc = fail(path, path->p, err, "expected ')'");
-	if (rc < 0)
-		return rc;
-	const char *at_key = ++path->p;
-	if (*path->p == '[') {
-		path->p++;
-		rc = number(path, &key, err);
-		if (rc == 0 && *path->p != ']')
-			rc = fail(path, path->p, err, "expected ']'");
-		if (rc < 0)
-			return rc;
-		path->p++;
-	} else if (!kmem_map_is_array(&map) || map.max_entries != 1) {
-		return fail(path, at_key, err, "the map has many elements: expected '[', a key and ']'");
-	}
-	rc = kmem_map_element(path->kmem, &map, key, &path->address, &hops, err);
-	path->hops += hops;
-	if (rc < 0)
-		return locate(path, at_key, rc, err);
-	if (kmem_map_is_per_cpu(&map))
-		rc = cpu_parse(path, "map", err);
-	else if (*path->p == '@')
-		rc = fail(path, path->p, err, "this map is not per CPU");
-	path->route.fixed = false;
-	if (rc == 0 && !path->typed)
-		rc = map_type(path, at, &map, err);
-	return rc;
-}
-
 /* "(PID)" or "(PID, start time in ns)" behind the word `task`. */
 static int task_parse(struct path *path, const char *at, struct err *err)
 {
@@ -407,36 +299,36 @@ static int task_parse(struct path *path, const char *at, struct err *err)
 	int rc;
 
 	path->p++;
-	skip_spaces(path);
+	path_skip_spaces(path);
 	const char *at_pid = path->p;
-	rc = number(path, &pid, err);
+	rc = path_number(path, &pid, err);
 	if (rc < 0)
 		return rc;
 	if (pid == 0 || pid > INT32_MAX)
-		return fail(path, at_pid, err,
+		return path_fail(path, at_pid, err,
 			pid ? "this is no PID" : "PID 0 is one idle task per CPU: runqueues@CPU.idle->");
 	id.pid = (uint32_t)pid;
-	skip_spaces(path);
+	path_skip_spaces(path);
 	if (*path->p == ',') {
 		path->p++;
-		skip_spaces(path);
-		rc = number(path, &id.start_time_ns, err);
+		path_skip_spaces(path);
+		rc = path_number(path, &id.start_time_ns, err);
 		if (rc < 0)
 			return rc;
-		skip_spaces(path);
+		path_skip_spaces(path);
 	}
 	if (*path->p != ')')
-		return fail(path, path->p, err, "expected ')'");
+		return path_fail(path, path->p, err, "expected ')'");
 	path->p++;
 	if (path->typed)
-		return fail(path, at, err, "a task has a type already: leave the cast away");
+		return path_fail(path, at, err, "a task has a type already: leave the cast away");
 	rc = kmem_task_find(path->kmem, &id, &path->address, err);
 	if (rc < 0)
-		return locate(path, at, rc, err);
+		return path_locate(path, at, rc, err);
 	path->task = path->address;
 	path->route.fixed = false;
 	path->identified = kmem_task_is_identified(&id);
-	return type_set(path, at, "struct task_struct", strlen("struct task_struct"), err);
+	return path_type_set(path, at, "struct task_struct", strlen("struct task_struct"), err);
 }
 
 static int symbol_parse(struct path *path, struct err *err)
@@ -447,16 +339,17 @@ static int symbol_parse(struct path *path, struct err *err)
 	int rc;
 
 	if (length == 0)
-		return fail(path, at, err, *at ? "expected a symbol or an address" : "the path ends here");
+		return path_fail(
+			path, at, err, *at ? "expected a symbol or an address" : "the path ends here");
 	if (length >= sizeof(name))
-		return fail(path, at, err, "this name is too long");
+		return path_fail(path, at, err, "this name is too long");
 	memcpy(name, at, length);
 	name[length] = '\0';
 	path->p += length;
 	if (*path->p == '(' && strcmp(name, "task") == 0)
 		return task_parse(path, at, err);
 	if (*path->p == '(' && strcmp(name, "map") == 0)
-		return map_parse(path, at, err);
+		return path_map(path, at, err);
 	if (*path->p == '(') {
 		rc = err_set(err, ERR_UNSUPPORTED,
 			"'%s' column %d: there is no %s() in paths: task() and map() are", path->text,
@@ -465,14 +358,14 @@ static int symbol_parse(struct path *path, struct err *err)
 	}
 	rc = kmem_any_symbol(path->kmem, name, &path->address, err);
 	if (rc < 0)
-		return locate(path, at, rc, err);
+		return path_locate(path, at, rc, err);
 	if (kmem_is_per_cpu(path->kmem, path->address))
 		return per_cpu_parse(path, name, err);
 	if (*path->p == '@')
-		return fail(path, path->p, err, "this symbol is not per CPU");
+		return path_fail(path, path->p, err, "this symbol is not per CPU");
 	const char *known = kmem_known_type(name);
 	if (!path->typed && known && kmem_btf(path->kmem, NULL) &&
-		type_set(path, at, known, strlen(known), NULL) < 0) {
+		path_type_set(path, at, known, strlen(known), NULL) < 0) {
 		/* A kernel without that type: the symbol is as good as unknown. */
 		path->typed = false;
 		path->stars = 0;
@@ -487,8 +380,8 @@ static int start_parse(struct path *path, struct err *err)
 	if (*at < '0' || *at > '9')
 		return symbol_parse(path, err);
 	if (!path->typed)
-		return fail(path, at, err, "an address needs a type: (struct NAME)0x...");
-	return number(path, &path->address.v, err);
+		return path_fail(path, at, err, "an address needs a type: (struct NAME)0x...");
+	return path_number(path, &path->address.v, err);
 }
 
 /* Whether the kernel's struct has all of a program's members: then the program's is a view of it. */
@@ -539,16 +432,16 @@ static int follow(struct path *path, const char *at, struct err *err)
 	if (!btf)
 		return -ENOTSUP;
 	if (!path->typed)
-		return fail(path, at, err,
+		return path_fail(path, at, err,
 			"what this points to is not known: give a type, (struct NAME *)symbol");
 	if (path->stars == 0 && kbtf_kind(btf, kbtf_resolve(btf, path->place.type)) != BTF_KIND_PTR)
-		return fail(path, at, err, "this is not a pointer");
+		return path_fail(path, at, err, "this is not a pointer");
 	if (path->route.hops < KMEM_HOPS_MAX)
 		path->route.offset[path->route.hops] = path->address.v - path->hop.v;
 	path->route.hops++;
 	rc = kmem_copy(path->kmem, path->address, &to, sizeof(to), err);
 	if (rc < 0)
-		return locate(path, at, rc, err);
+		return path_locate(path, at, rc, err);
 	if (to == 0) {
 		rc = err_set(err, ERR_UNMAPPED, "'%s' column %d: the pointer before it is NULL", path->text,
 			(int)(at - path->text) + 1);
@@ -576,17 +469,17 @@ static int member_parse(struct path *path, const char *at, struct err *err)
 	if (!btf)
 		return -ENOTSUP;
 	if (length == 0)
-		return fail(path, path->p, err, "expected a member's name");
+		return path_fail(path, path->p, err, "expected a member's name");
 	if (!path->typed)
-		return fail(path, at, err,
+		return path_fail(path, at, err,
 			"the symbol before it has no type in the kernel's BTF: give one, (struct "
 			"NAME)symbol");
 	if (path->stars > 0)
-		return fail(path, at, err, "what is before it is a pointer: follow it with ->");
+		return path_fail(path, at, err, "what is before it is a pointer: follow it with ->");
 	path->place.offset_bytes = 0;
 	rc = member_remember(path->kmem, btf, &path->place, path->p, length, err);
 	if (rc < 0)
-		return locate(path, path->p, rc, err);
+		return path_locate(path, path->p, rc, err);
 	path->address.v += path->place.offset_bytes;
 	path->p += length;
 	return 0;
@@ -600,18 +493,18 @@ static int index_parse(struct path *path, const char *at, struct err *err)
 
 	if (!btf)
 		return -ENOTSUP;
-	rc = number(path, &index, err);
+	rc = path_number(path, &index, err);
 	if (rc < 0)
 		return rc;
 	if (*path->p != ']')
-		return fail(path, path->p, err, "expected ']'");
+		return path_fail(path, path->p, err, "expected ']'");
 	path->p++;
 	if (path->typed && path->stars == 0 &&
 		kbtf_kind(btf, kbtf_resolve(btf, path->place.type)) == BTF_KIND_ARRAY) {
 		path->place.offset_bytes = 0;
 		rc = kbtf_element(btf, &path->place, index, err);
 		if (rc < 0)
-			return locate(path, at, rc, err);
+			return path_locate(path, at, rc, err);
 		path->address.v += path->place.offset_bytes;
 		return 0;
 	}
@@ -621,7 +514,7 @@ static int index_parse(struct path *path, const char *at, struct err *err)
 		return rc;
 	uint64_t size = path->stars > 0 ? 8 : path->place.size_bytes;
 	if (size == 0 || __builtin_mul_overflow(index, size, &offset))
-		return fail(path, at, err, "elements behind this pointer have no size");
+		return path_fail(path, at, err, "elements behind this pointer have no size");
 	path->address.v += offset;
 	return 0;
 }
@@ -649,7 +542,7 @@ int kmem_path_route(const struct kmem *kmem, const char *text, int star_cpu,
 
 	if (strlen(text) >= KMEM_PATH_MAX)
 		return err_set(err, ERR_INVALID_ARGUMENT, "a path has at most %d bytes", KMEM_PATH_MAX - 1);
-	skip_spaces(&path);
+	path_skip_spaces(&path);
 	rc = cast_parse(&path, err);
 	if (rc == 0)
 		rc = start_parse(&path, err);
@@ -670,7 +563,7 @@ int kmem_path_route(const struct kmem *kmem, const char *text, int star_cpu,
 		} else if (*at == ' ' && at[strspn(at, " ")] == '\0') {
 			break;
 		} else {
-			rc = fail(&path, at, err, "expected '.', '->', '[' or the end");
+			rc = path_fail(&path, at, err, "expected '.', '->', '[' or the end");
 		}
 	}
 	ret_resolved->hops = path.hops;

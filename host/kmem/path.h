@@ -4,13 +4,16 @@
  *   path    := [ '(' type ')' ] start { '.' name | '->' name | '[' number ']' }
  *   start   := symbol [ at ] | address | 'task(' pid [ ',' start time in ns ] ')'
  *              | 'map(' ( '"' name '"' | id ) ')' [ '[' key ']' ] [ at ]
+ *   key     := number { ',' number } | '"' text '"' | 'hex(' bytes ')'
  *   at      := '@' ( cpu | '*' )
  *   type    := [ 'struct' | 'union' | 'enum' ] name { '*' }
  *
  * An address needs a type, a symbol that is neither per-CPU nor well known needs one before members of it can
  * be named. Values of BPF maps have the types of their own BTF; behind their pointers, what is
- * a view of a kernel struct is laid out as the kernel's. A key is a number; a map of one element needs none.
- * Errors point at the column. */
+ * a view of a kernel struct is laid out as the kernel's. A map of one element needs no key. Keys of hashes
+ * are numbers of up to 8 bytes, a number for each member of a struct, text with zeros behind it, or all of
+ * their bytes in hexadecimal; arrays have indices, task storage PIDs, cgroup storage ids of cgroups. Errors
+ * point at the column. */
 #ifndef HOST_KMEM_PATH_H
 #define HOST_KMEM_PATH_H
 

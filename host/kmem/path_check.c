@@ -79,6 +79,35 @@ static int element(struct scan *scan)
 	return rc;
 }
 
+/* The key of a map's element. */
+static int key(struct scan *scan)
+{
+	int rc = 0;
+
+	scan->p++;
+	spaces(scan);
+	if (*scan->p == '"') {
+		const char *close = strchr(scan->p + 1, '"');
+		if (!close)
+			return fail(scan, "this quote is not closed");
+		scan->p = close + 1;
+	} else if (strncmp(scan->p, "hex(", 4) == 0) {
+		rc = call(scan);
+	} else {
+		rc = number(scan);
+		while (rc == 0 && *scan->p == ',') {
+			scan->p++;
+			spaces(scan);
+			rc = number(scan);
+		}
+	}
+	spaces(scan);
+	if (rc == 0 && *scan->p != ']')
+		rc = fail(scan, "expected ']'");
+	scan->p += rc == 0;
+	return rc;
+}
+
 static int start(struct scan *scan, bool star_allowed)
 {
 	int rc;
@@ -92,7 +121,7 @@ static int start(struct scan *scan, bool star_allowed)
 		rc = call(scan);
 		/* A key belongs to the start: a CPU may follow it. */
 		if (rc == 0 && is_map && *scan->p == '[')
-			rc = element(scan);
+			rc = key(scan);
 		if (!is_map)
 			return rc;
 	}

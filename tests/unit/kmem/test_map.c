@@ -24,10 +24,12 @@
 
 /* ---- types: 1 int; 2 u64; 3 struct stat {u64 hits; int misses; struct stat *next}; 4 var nr_enqueued, int;
  * 5 section .bss with it at 8; 6 pointer to 3; 7 struct task_struct {int pid}; 8 pointer to 7; 9 struct
- * holder {struct task_struct *task} */
+ * holder {struct task_struct *task}; 10 struct where {u64 group; int cpu; int node}; 11 struct odd {struct
+ * holder inner} */
 #define INFO(kind, vlen) ((uint32_t)(kind) << 24 | (vlen))
 static const char strings[] =
-	"\0int\0u64\0stat\0hits\0misses\0next\0nr_enqueued\0.bss\0task_struct\0pid\0holder\0task";
+	"\0int\0u64\0stat\0hits\0misses\0next\0nr_enqueued\0.bss\0task_struct\0pid\0holder\0task"
+	"\0where\0group\0cpu\0node\0odd\0inner";
 static uint32_t str(const char *name)
 {
 	size_t i = 1;
@@ -48,7 +50,10 @@ static uint32_t types_put(uint64_t gpa)
 		0, INFO(BTF_KIND_PTR, 0), 3,                                       /* */
 		str("task_struct"), INFO(BTF_KIND_STRUCT, 1), 4, str("pid"), 1, 0, /* */
 		0, INFO(BTF_KIND_PTR, 0), 7,                                       /* */
-		str("holder"), INFO(BTF_KIND_STRUCT, 1), 8, str("task"), 8, 0};
+		str("holder"), INFO(BTF_KIND_STRUCT, 1), 8, str("task"), 8, 0,     /* */
+		str("where"), INFO(BTF_KIND_STRUCT, 3), 16, str("group"), 2, 0,    /* */
+		str("cpu"), 1, 64, str("node"), 1, 96,                             /* */
+		str("odd"), INFO(BTF_KIND_STRUCT, 1), 8, str("inner"), 9, 0};
 	struct btf_header header = {.magic = BTF_MAGIC,
 		.version = 1,
 		.hdr_len = sizeof(header),
@@ -410,4 +415,207 @@ static void check_walk(void)
 Test(map, all_are_found_in_order)
 {
 	with_loaded_kernels(maps, check_walk);
+}
+
+/* ---- keys that are more than a number */
+
+/* An element of a hash with keys of 16 bytes. Returns where its value is. */
+static uint64_t element16(unsigned n, const void *key, uint64_t next)
+{
+	uint64_t at = HASH + 0x10000 + n * 0x1000, to = at + offset_of("htab_elem", "key");
+	put_u64(at, next);
+	put(to, key, 16);
+	return to + 16;
+}
+
+static void long_keys(void)
+{
+	static const struct {
+		uint64_t group;
+		int cpu, node;
+	} where = {7, 3, 4};
+	maps();
+	map(2, 71, "by_pid", BPF_MAP_TYPE_HASH, 16, 24, 1000, 3);
+	set(MAP(2), "bpf_map", "btf_key_type_id", 10);
+	put_u64(element16(0, &where, DIRECT(HASH) + 0x11000), 700);
+	put_u64(element16(1, "swapper/0\0\0\0\0\0\0", 2 << 1 | 1), 800);
+}
+
+static void check_keys(void)
+{
+	expect("map(\"by_pid\")[7, 3, 4].hits", 700, "u64");
+	expect("map(\"by_pid\")[7,3,0x4].hits", 700, "u64");
+	expect("map(\"by_pid\")[hex(0700000000000000 03000000 04000000)].hits", 700, "u64");
+	expect("map(\"by_pid\")[\"swapper/0\"].hits", 800, "u64");
+	expect("map(\"by_pid\")[ \"swapper/0\" ].hits", 800, "u64");
+	expect("map(\"by_pid\")[hex(737761707065722F30 00000000000000)].hits", 800, "u64");
+	expect_error("map(\"by_pid\")[7, 3, 5].hits", -ENOENT, "with that key");
+	expect_error("map(\"by_pid\")[\"swapper/1\"].hits", -ENOENT, "with that key");
+	expect_error("map(\"by_pid\")[7].hits", -EINVAL, "16 bytes");
+	expect_error("map(\"by_pid\")[7, 3].hits", -EINVAL, "has more members");
+	expect_error("map(\"by_pid\")[7, 3, 4, 5].hits", -EINVAL, "no more members");
+	expect_error("map(\"by_pid\")[7, 4294967296, 4].hits", -EINVAL, "does not fit");
+	expect_error("map(\"by_pid\")[7, x].hits", -EINVAL, "expected a number");
+	expect_error("map(\"by_pid\")[hex(07)].hits", -EINVAL, "1 bytes");
+	expect_error("map(\"by_pid\")[hex(070)].hits", -EINVAL, "two hexadecimal");
+	expect_error("map(\"by_pid\")[hex(07].hits", -EINVAL, "two hexadecimal");
+	expect_error("map(\"by_pid\")[hex(07", -EINVAL, "not closed");
+	expect_error("map(\"by_pid\")[\"seventeen letters\"].hits", -EINVAL, "17 bytes");
+	expect_error("map(\"by_pid\")[\"a].hits", -EINVAL, "not closed");
+	expect_error("map(\"by_pid\")[\"a\".hits", -EINVAL, "']'");
+	/* Elements of arrays have numbers. */
+	expect_error("map(\"plain\")[\"a\"]", -EINVAL, "expected a number");
+	expect_error("map(\"plain\")[hex(00000000)]", -EINVAL, "expected a number");
+	expect_error("map(\"plain\")[0, 1]", -EINVAL, "not known");
+	set(MAP(2), "bpf_map", "btf_key_type_id", 1);
+	expect_error("map(\"by_pid\")[7, 3, 4].hits", -EINVAL, "no structs");
+	set(MAP(2), "bpf_map", "btf_key_type_id", 11);
+	expect_error("map(\"by_pid\")[7, 3].hits", -EINVAL, "not every member");
+	set(MAP(2), "bpf_map", "btf_key_type_id", 0);
+	expect_error("map(\"by_pid\")[7, 3, 4].hits", -EINVAL, "not known");
+	/* Beyond what a key of that size can hold, says a damaged map. */
+	set(MAP(2), "bpf_map", "btf_key_type_id", 10);
+	set(MAP(2), "bpf_map", "key_size", 12);
+	expect_error("map(\"by_pid\")[7, 3, 4].hits", -EINVAL, "not every member");
+	set(MAP(2), "bpf_map", "key_size", KMEM_MAP_KEY_MAX + 1);
+	expect_error("map(\"by_pid\")[7, 3, 4].hits", -EINVAL, "129 bytes");
+	expect_error("map(\"by_pid\")[\"a\"].hits", -EINVAL, "129 bytes");
+	expect_error("map(\"by_pid\")[hex(00)].hits", -EINVAL, "129 bytes");
+}
+
+/* ---- other kinds */
+
+static void check_maps_of_maps(void)
+{
+	map(3, 5000, "plain", BPF_MAP_TYPE_ARRAY_OF_MAPS, 4, 4, 2, 0);
+	put_u64(MAP(3) + offset_of("bpf_array", "ptrs"), 0);
+	put_u64(MAP(3) + offset_of("bpf_array", "ptrs") + 8, DIRECT(MAP(1)));
+	expect("map(\"plain\")[1]->id", 70, "u32");
+	expect_error("map(\"plain\")[0]->id", -EFAULT, "NULL");
+	set(MAP(2), "bpf_map", "map_type", BPF_MAP_TYPE_HASH_OF_MAPS);
+	put_u64(element(0, 5, 2 << 1 | 1), DIRECT(MAP(0)));
+	expect("map(\"by_pid\")[5]->id", 1, "u32");
+}
+
+static void check_struct_ops(void)
+{
+	const struct kbtf *btf = kmem_btf(kmem, NULL);
+	uint32_t type = kbtf_find(btf, BTF_KIND_STRUCT, "bpf_struct_ops_sched_ext_ops");
+	uint64_t size, at = MAP(3) + offset_of("bpf_struct_ops_map", "kvalue");
+	cr_assert(type && kbtf_size(btf, type, &size) == 0);
+	map(3, 5000, "plain", BPF_MAP_TYPE_STRUCT_OPS, 4, (unsigned)size, 1, 0);
+	set(MAP(3), "bpf_map", "btf_vmlinux_value_type_id", type);
+	set(at, "bpf_struct_ops_sched_ext_ops", "data.timeout_ms", 5000);
+	expect("map(\"plain\").data.timeout_ms", 5000, "u32");
+	expect("map(\"plain\")[0].data.timeout_ms", 5000, "u32");
+	expect_error("map(\"plain\")[1].data.timeout_ms", -EINVAL, "one element");
+	set(MAP(3), "bpf_map", "value_size", 8);
+	expect_error("map(\"plain\").data.timeout_ms", -ENOTSUP, "does not fit");
+}
+
+/* Two buckets; the elements are those of 1 and 2, or 1 and 3 together in a list. */
+#define BUCKETS HASH
+#define ELEM(n) (HASH + 0x10000 + (n)*0x1000)
+#define STORAGE(n) (HASH + 0x20000 + (n)*0x1000)
+#define OWNER(n) (HASH + 0x100000 + (n)*0x10000)
+#define KERNFS(n) (HASH + 0x30000 + (n)*0x1000)
+#define PIDS (HASH + 0x40000)
+
+static void storage_element(unsigned n, unsigned next)
+{
+	uint64_t link = offset_of("bpf_local_storage_elem", "map_node");
+	put_u64(ELEM(n) + link, next ? DIRECT(ELEM(next)) + link : 0);
+	set(ELEM(n), "bpf_local_storage_elem", "local_storage", DIRECT(STORAGE(n)));
+	set(STORAGE(n), "bpf_local_storage", "owner", DIRECT(OWNER(n)));
+	put_u64(ELEM(n) + offset_of("bpf_local_storage_elem", "sdata.data"), 1000 + n);
+}
+
+static void storage(unsigned kind)
+{
+	struct kbtf_place bucket;
+	uint64_t link = offset_of("bpf_local_storage_elem", "map_node");
+	cr_assert_eq(kmem_struct_member(kmem, "bpf_local_storage_map_bucket", "", &bucket, NULL), 0);
+	maps();
+	map(3, 5000, "plain", kind, 4, 24, 0, 3);
+	set(MAP(3), "bpf_local_storage_map", "buckets", DIRECT(BUCKETS));
+	set(MAP(3), "bpf_local_storage_map", "bucket_log", 1);
+	memset(memory.region[0].host + HASH, 0, 0x100000);
+	set(BUCKETS, "bpf_local_storage_map_bucket", "list.first", DIRECT(ELEM(1)) + link);
+	set(BUCKETS + bucket.size_bytes, "bpf_local_storage_map_bucket", "list.first",
+		DIRECT(ELEM(2)) + link);
+	storage_element(1, 3);
+	storage_element(2, 0);
+	storage_element(3, 0);
+}
+
+static void cgroup_storage(void)
+{
+	storage(32); /* BPF_MAP_TYPE_CGRP_STORAGE */
+	for (unsigned n = 1; n <= 3; n++) {
+		set(OWNER(n), "cgroup", "kn", DIRECT(KERNFS(n)));
+		set(KERNFS(n), "kernfs_node", "id", (UINT64_C(1) << 32) + n);
+	}
+}
+
+static void check_cgroup_storage(void)
+{
+	expect("map(\"plain\")[0x100000001].hits", 1001, "u64");
+	expect("map(\"plain\")[0x100000002].hits", 1002, "u64");
+	expect("map(\"plain\")[0x100000003].hits", 1003, "u64");
+	expect_error("map(\"plain\")[1].hits", -ENOENT, "nothing for a cgroup");
+	expect_error("map(\"plain\").hits", -EINVAL, "many elements");
+	expect_error("map(\"plain\")[\"a\"].hits", -EINVAL, "expected a number");
+	/* One on its way out belongs to nobody. */
+	set(STORAGE(1), "bpf_local_storage", "owner", 0);
+	expect_error("map(\"plain\")[0x100000001].hits", -ENOENT, "nothing for a cgroup");
+	set(ELEM(2), "bpf_local_storage_elem", "local_storage", 0);
+	expect_error("map(\"plain\")[0x100000002].hits", -ENOENT, "nothing for a cgroup");
+	/* A ring, a table without end. */
+	put_u64(ELEM(3) + offset_of("bpf_local_storage_elem", "map_node"),
+		DIRECT(ELEM(3)) + offset_of("bpf_local_storage_elem", "map_node"));
+	expect_error("map(\"plain\")[1].hits", -E2BIG, "elements");
+	set(MAP(3), "bpf_local_storage_map", "bucket_log", 40);
+	expect_error("map(\"plain\")[1].hits", -ENOTSUP, "2^40");
+	set(MAP(3), "bpf_local_storage_map", "bucket_log", 1);
+	set(MAP(3), "bpf_local_storage_map", "buckets", 0x1234);
+	expect_error("map(\"plain\")[1].hits", -EFAULT, "");
+}
+
+static void task_storage(void)
+{
+	storage(BPF_MAP_TYPE_TASK_STORAGE);
+	set(PIDS, "pid", "tasks[0].first", DIRECT(OWNER(3)) + offset_of("task_struct", "pid_links[0]"));
+	set(OWNER(3), "task_struct", "pid", 77);
+	set(symbol_gpa("init_pid_ns"), "pid_namespace", "idr.idr_rt.xa_head", DIRECT(PIDS));
+	set(symbol_gpa("init_pid_ns"), "pid_namespace", "idr.idr_base", 77);
+}
+
+static void check_task_storage(void)
+{
+	expect("map(\"plain\")[77].hits", 1003, "u64");
+	expect_error("map(\"plain\")[78].hits", -ENOENT, "PID 78");
+	expect_error("map(\"plain\")[0].hits", -EINVAL, "by the PID");
+	expect_error("map(\"plain\")[0x100000000].hits", -EINVAL, "by the PID");
+	set(STORAGE(3), "bpf_local_storage", "owner", DIRECT(OWNER(2)));
+	expect_error("map(\"plain\")[77].hits", -ENOENT, "nothing for that task");
+}
+
+/* In one: loading the kernels is what takes time. */
+static void check_others(void)
+{
+	long_keys();
+	check_keys();
+	maps();
+	check_maps_of_maps();
+	maps();
+	check_struct_ops();
+	cgroup_storage();
+	check_cgroup_storage();
+	task_storage();
+	check_task_storage();
+}
+
+Test(map, keys_of_other_forms_and_other_kinds_of_maps)
+{
+	with_loaded_kernels(maps, check_others);
 }
