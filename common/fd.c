@@ -70,8 +70,9 @@ int fd_read_file(const char *path, size_t max_bytes, char **ret_bytes, size_t *r
 		return err_set_os(err, ERR_HOST, errno, "cannot stat %s", path);
 	if (S_ISDIR(st.st_mode))
 		return err_set_os(err, ERR_INVALID_ARGUMENT, EISDIR, "cannot read %s", path);
-	/* Pipes and /proc files say size 0: read as it comes. */
-	size_t size = st.st_size > 0 ? (size_t)st.st_size + 1 : 4096, used = 0;
+	/* Pipes and /proc files say size 0: read as it comes. A byte beyond the limit is enough to know. */
+	size_t most = max_bytes < SIZE_MAX ? max_bytes + 1 : max_bytes, used = 0;
+	size_t size = MIN_OF(st.st_size > 0 ? (size_t)st.st_size + 1 : 4096, most);
 	_cleanup_free_ char *bytes = malloc(size + 1);
 	while (bytes) {
 		ssize_t n = fd_read_all(fd, bytes + used, size - used);
@@ -83,7 +84,7 @@ int fd_read_file(const char *path, size_t max_bytes, char **ret_bytes, size_t *r
 				err, ERR_LIMIT_EXCEEDED, "%s is larger than %zu bytes", path, max_bytes);
 		if (used < size)
 			break;
-		size *= 2;
+		size = MIN_OF(size * 2, most);
 		char *more = realloc(bytes, size + 1);
 		if (!more)
 			return err_set_os(err, ERR_HOST, ENOMEM, "cannot read %s", path);
