@@ -50,6 +50,22 @@ Test(options, values)
 	options_deinit(&o);
 }
 
+Test(options, where_symbols_come_from)
+{
+	struct options o;
+	struct err err;
+	cr_assert_eq(parse(&o, &err, "--kaslr", "--symbols=guest"), 0, "%s", err.message);
+	cr_assert(o.kaslr && o.guest_symbols);
+	options_deinit(&o);
+	cr_assert_eq(parse(&o, &err, "--symbols=image", NULL), 0, "%s", err.message);
+	cr_assert(!o.kaslr && !o.guest_symbols);
+	options_deinit(&o);
+	cr_assert_lt(parse(&o, &err, "--symbols=System.map", NULL), 0);
+	cr_assert_eq((int)err.code, (int)ERR_INVALID_ARGUMENT);
+	cr_assert_not_null(strstr(err.message, "neither image nor guest"), "%s", err.message);
+	options_deinit(&o);
+}
+
 Test(options, disks)
 {
 	struct options o;
