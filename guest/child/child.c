@@ -5,10 +5,10 @@
 #include "common/clock.h"
 #include "common/fd.h"
 #include "common/scope.h"
+#include "guest/child/place.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sched.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -106,11 +106,7 @@ static void reap_locked(void)
 static pid_t make_child(struct child *child, bool by_fork, int cgroup_fd, struct err *err)
 {
 	pthread_once(&registry_once, registry_init);
-	struct clone_args args = {.exit_signal = SIGCHLD};
-	if (cgroup_fd >= 0) {
-		args.flags |= CLONE_INTO_CGROUP;
-		args.cgroup = (uint64_t)cgroup_fd;
-	}
+	struct place place = {.call = "fork"};
 	/* All signals are blocked over the clone: the child must not run a handler of the parent's. */
 	sigset_t all, old;
 	sigfillset(&all);
@@ -122,7 +118,7 @@ static pid_t make_child(struct child *child, bool by_fork, int cgroup_fd, struct
 	pthread_mutex_lock(&registry.lock);
 	registry.cloning++;
 	pthread_mutex_unlock(&registry.lock);
-	pid_t pid = by_fork ? fork() : (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+	pid_t pid = by_fork ? fork() : place_clone(cgroup_fd, &place);
 	int errnum = errno;
 	if (pid == 0)
 		return 0; /* its signals stay blocked, and its copy of the lock is anybody's: nobody there
@@ -132,6 +128,7 @@ static pid_t make_child(struct child *child, bool by_fork, int cgroup_fd, struct
 	registry.cloning--;
 	if (pid > 0) {
 		child->pid = pid;
+		child->moved = place.moved;
 		child->next = registry.first;
 		registry.first = child;
 	}
@@ -141,11 +138,7 @@ static pid_t make_child(struct child *child, bool by_fork, int cgroup_fd, struct
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (pid > 0)
 		return pid;
-	if (errnum == ENOSYS)
-		return err_set(err, ERR_UNSUPPORTED,
-			"this kernel cannot start a process inside a cgroup (clone3 with CLONE_INTO_CGROUP, "
-			"Linux 5.7)");
-	return err_set_os(err, ERR_GUEST_OS, errnum, "cannot start a process%s",
+	return err_set_os(err, ERR_GUEST_OS, errnum, "cannot start a process: %s failed%s", place.call,
 		errnum == EAGAIN  ? " (pids.max of its cgroup or the system's limit)"
 		: errnum == EBUSY ? " (its cgroup has controllers enabled for children: a cgroup has either "
 				    "those or processes)"

@@ -25,7 +25,8 @@ void cancel_reset(struct cancel *cancel);
 
 struct child {
 	struct child *next; /* registry's */
-	pid_t pid;          /* written once, before the child runs */
+	pid_t pid;          /* written once, when it has been made */
+	bool moved;         /* the same: see child_clone() */
 	/* The following are the registry lock's. */
 	bool exited;
 	int status;                           /* of wait(2), once exited */
@@ -34,7 +35,8 @@ struct child {
 };
 
 /* As fork(): 0 in the child, the PID in the parent, negative errno. cgroup_fd: the child's first instruction
- * already runs in that cgroup (CLONE_INTO_CGROUP); -1 = where the caller is. The child has one thread and a
+ * already runs in that cgroup (CLONE_INTO_CGROUP; on kernels without it, it is held until it has been moved
+ * there, and child->moved is set); -1 = where the caller is. The child has one thread and a
  * copy of everything: it may only make async-signal-safe calls. Its parent-death signal, if it sets one,
  * follows the calling thread, so that thread must outlive it. */
 pid_t child_clone(struct child *child, int cgroup_fd, struct err *err) must_check;

@@ -34,7 +34,7 @@ int rig_start_agent(struct rig *rig)
 {
 	int fds[2];
 	char number[16];
-	const char *agent = getenv("SCHEDRIG_AGENT");
+	const char *agent = rig->agent ? rig->agent : getenv("SCHEDRIG_AGENT");
 	cr_assert_not_null(agent, "SCHEDRIG_AGENT names the agent's program");
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 	snprintf(number, sizeof(number), "%d", fds[1]);

@@ -13,6 +13,7 @@ struct rig {
 	struct link_bench bench;
 	struct engine *engine;
 	char staged_dir[64];
+	const char *agent;   /* program; NULL: $SCHEDRIG_AGENT */
 	const char *run_dir; /* before rig_start(); NULL: none */
 	bool cpuset, cpu, pids;
 	void (*on_step)(struct rig *rig);
