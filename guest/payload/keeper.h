@@ -15,6 +15,7 @@ struct keeper_message {
 	int32_t value;  /* RUNNING: PID; EXITED: wait status; FAILED: errno */
 	uint64_t at_ns; /* CLOCK_MONOTONIC */
 	char call[24];  /* FAILED: what failed */
+	uint32_t moved; /* RUNNING: not made in its cgroup, but moved there before its exec */
 };
 
 struct keeper_job {

@@ -34,6 +34,7 @@ struct payload {
 	struct loop *loop;
 	int say_fd; /* of the keeper's words; EXITED is peeked at, never taken, so that any number can wait */
 	pid_t pid;
+	bool moved;
 	uint64_t start_ns;
 	struct stream out[2];
 };
@@ -133,6 +134,7 @@ static int wait_started(struct payload *payload, const struct payload_spec *spec
 			spec->name);
 	if (message.word == KEEPER_RUNNING) {
 		payload->pid = message.value;
+		payload->moved = message.moved;
 		payload->start_ns = message.at_ns;
 		return 0;
 	}
@@ -238,6 +240,11 @@ pid_t payload_pid(const struct payload *payload)
 	return payload->pid;
 }
 
+bool payload_moved(const struct payload *payload)
+{
+	return payload->moved;
+}
+
 pid_t payload_keeper(const struct payload *payload)
 {
 	return payload->keeper.pid;
@@ -259,7 +266,7 @@ int payload_finish(
 	struct payload *payload, uint64_t patience_ns, struct payload_end *ret_end, struct err *err)
 {
 	struct keeper_message message = {0};
-	*ret_end = (struct payload_end){.pid = payload->pid};
+	*ret_end = (struct payload_end){.pid = payload->pid, .moved = payload->moved};
 	/* It has exited by itself only if the keeper has said so before being told to kill. */
 	ssize_t n = recv(payload->say_fd, &message, sizeof(message), MSG_DONTWAIT | MSG_PEEK);
 	ret_end->ended_by_us = n != sizeof(message);

@@ -39,6 +39,9 @@ int payload_start(const struct payload_spec *spec, uint64_t deadline_ns, struct 
 enum child_wait payload_wait(struct payload *payload, uint64_t deadline_ns, struct cancel *cancel);
 /* The program's PID. */
 pid_t payload_pid(const struct payload *payload);
+/* This kernel could not make it in its cgroup: it was held until it had been moved there, and executed then.
+ */
+bool payload_moved(const struct payload *payload);
 /* PID of its keeper: every process of the payload descends from it. */
 pid_t payload_keeper(const struct payload *payload);
 /* Whether the program itself has exited; what it started may live on. */
@@ -48,13 +51,14 @@ struct payload_end {
 	pid_t pid;
 	int status;       /* of wait(2) */
 	bool ended_by_us; /* it still ran */
+	bool moved;       /* payload_moved() */
 	uint64_t run_ns;
 	struct output out[2]; /* stdout, stderr */
 };
 void payload_end_deinit(struct payload_end *end);
 /* (waits) Kills what is left of the whole tree, reaps it, reads the rest of its output. Once, by one thread;
- * not the loop's. ret_end is the caller's, whatever is returned: payload_end_deinit(). ERR_TIMEOUT: something
- * of it does not die within patience_ns; it is named with its state, and given up. */
+ * not the loop's. ret_end is the caller's, whatever is returned: payload_end_deinit().
+ * ERR_TIMEOUT: something of it does not die within patience_ns; it is named with its state, and given up. */
 int payload_finish(struct payload *payload, uint64_t patience_ns, struct payload_end *ret_end,
 	struct err *err) must_check;
 /* A finished one. Takes NULL. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The scene's payloads, tracked by name and cgroup (see scene.h). */
 #include "common/clock.h"
+#include "common/fsat.h"
 #include "common/scope.h"
 #include "common/strbuf.h"
 #include "guest/scene/state.h"
@@ -100,19 +101,50 @@ int scene_run_payload(struct scene *scene, const struct scene_call *call, const 
 		.loop = scene->config.loop,
 		.realtime = scene->config.realtime,
 	};
-	scene_ref(cg);
+	scene_arrive(cg);
 	pthread_mutex_unlock(&scene->lock);
 	r = payload_start(&spec, call->deadline_ns, call->cancel, &run->payload, err);
 	pthread_mutex_lock(&scene->lock);
 	if (r == 0) {
 		*ret_pid = payload_pid(run->payload);
+		if (payload_moved(run->payload))
+			scene_note(call, SCENE_MOVED_NOTE);
 		track_run(scene, call, payload, cg, TAKE_PTR(run));
 	}
-	scene_unref(cg);
+	scene_arrived(cg);
 	return r;
 }
 
 /* --- collecting --- */
+
+/* Whether its cgroup is for this one alone, and so are those below: nobody else was placed there or is about
+ * to be. */
+static bool has_own_cgroup(const struct scene *scene, const struct scene_run *run)
+{
+	if (!run->cgroup)
+		return false;
+	for (const struct scene_cgroup *cg = scene->cgroups; cg; cg = cg->next)
+		if ((cg->arriving || cg->adopted) && scene_inside(cg, run->cgroup))
+			return false;
+	for (const struct scene_worker *worker = scene->workers; worker; worker = worker->next)
+		if (worker->cgroup && scene_inside(worker->cgroup, run->cgroup))
+			return false;
+	for (const struct scene_run *other = scene->payloads; other; other = other->next)
+		if (other != run && other->cgroup && scene_inside(other->cgroup, run->cgroup))
+			return false;
+	return true;
+}
+
+/* Who multiplies faster than he is found is brought to a halt first, where nobody else is: the kernel's
+ * freezer does not let forks get away, and the frozen can be killed. Not cgroup.kill: a process that is made
+ * in a cgroup (CLONE_INTO_CGROUP) where that was used ever before dies at birth (seen on Linux 6.18: the
+ * clone compares the number of kills of the parent's cgroup with that of the child's). False: not frozen, or
+ * frozen already. */
+static bool hold_forks(const struct scene *scene, const struct scene_run *run)
+{
+	return has_own_cgroup(scene, run) && !run->cgroup->frozen &&
+	       fsat_write(run->cgroup->fd, "cgroup.freeze", "1") >= 0;
+}
 
 /* (waits) A claimed one: kills what is left and makes its report, NULL without memory. Lock held on entry and
  * return. ERR_TIMEOUT: something of it does not die; it is collected all the same. */
@@ -121,9 +153,13 @@ static int collect(
 {
 	struct payload_end end;
 	uint64_t patience_ns = SCENE_DRAIN_NS * 100 / MAX_OF(scene->config.speed_percent, 1);
+	bool frozen = hold_forks(scene, run);
 	pthread_mutex_unlock(&scene->lock);
 	int r = payload_finish(run->payload, patience_ns, &end, err);
 	pthread_mutex_lock(&scene->lock);
+	/* Unless somebody wants it frozen by now. */
+	if (frozen && !run->cgroup->frozen)
+		(void)!fsat_write(run->cgroup->fd, "cgroup.freeze", "0");
 	if (r < 0)
 		err_wrap(err, "payload `%s`", run->name);
 	struct scene_payload_report *report = calloc(1, sizeof(*report));

@@ -164,6 +164,19 @@ void scene_unref(struct scene_cgroup *cgroup)
 	free(cgroup);
 }
 
+void scene_arrive(struct scene_cgroup *cgroup)
+{
+	if (scene_ref(cgroup))
+		cgroup->arriving++;
+}
+
+void scene_arrived(struct scene_cgroup *cgroup)
+{
+	if (cgroup)
+		cgroup->arriving--;
+	scene_unref(cgroup);
+}
+
 bool scene_inside(const struct scene_cgroup *inner, const struct scene_cgroup *outer)
 {
 	size_t n = strlen(outer->path);
@@ -204,6 +217,7 @@ int scene_add_cgroup(struct scene *scene, const struct scene_call *call, const c
 		scene_unref(cg);
 		return r;
 	}
+	cg->adopted = existed;
 	if (existed)
 		scene_note(call, "cgroup `%s` was there already and has been adopted", name);
 	cg->next = scene->cgroups;

@@ -13,6 +13,11 @@
 	(UINT64_C(20) * 1000000000) /* from killing a payload to the end of all that it started */
 #define SCENE_REMOVE_NS (UINT64_C(10) * 1000000000) /* teardown's patience with a cgroup */
 
+/* What a start says where CLONE_INTO_CGROUP is missing. */
+#define SCENE_MOVED_NOTE                                                                                     \
+	"this kernel cannot make a process inside a cgroup (Linux 5.7 can): it was made in the agent's, "    \
+	"held, and moved before it went on"
+
 struct scene_cgroup {
 	struct scene_cgroup *next; /* newest first */
 	char name[CG_NAME_BYTES];
@@ -24,7 +29,9 @@ struct scene_cgroup {
 	struct cpuset cpus;
 	bool mimics; /* inherits by having the same CPUs as its parent, see cpus.c */
 	bool frozen;
-	bool gone; /* removed: only references keep it */
+	bool adopted;      /* there may be others in it */
+	bool gone;         /* removed: only references keep it */
+	unsigned arriving; /* starts under way of what will be tracked in it */
 	unsigned refs;
 };
 
@@ -96,6 +103,9 @@ int scene_need(struct scene *scene, const struct scene_call *call, const char *n
 	struct scene_cgroup **ret_cgroup, struct err *err) must_check;
 struct scene_cgroup *scene_ref(struct scene_cgroup *cgroup);
 void scene_unref(struct scene_cgroup *cgroup);
+/* Brackets a start in it with the lock let go; a reference, too. Take NULL. */
+void scene_arrive(struct scene_cgroup *cgroup);
+void scene_arrived(struct scene_cgroup *cgroup);
 
 /* Where a staged program is, and the environment of programs. */
 void scene_program_path(const struct scene *scene, const char *program, char *buffer, size_t size);

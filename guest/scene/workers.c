@@ -236,12 +236,16 @@ int scene_spawn(struct scene *scene, const struct scene_call *call, const struct
 	}
 	if (r < 0)
 		return r;
+	scene_arrive(cg);
 	pthread_mutex_unlock(&scene->lock);
 	r = work_start_all(batch.orders, n_spawns, cg ? cg->fd : -1, cg ? cg->set : 0, call->deadline_ns,
 		call->cancel, err);
 	pthread_mutex_lock(&scene->lock);
+	scene_arrived(cg);
 	if (r < 0)
 		return r;
+	if (batch.all[0].works[0]->child.moved)
+		scene_note(call, SCENE_MOVED_NOTE);
 	track_workers(scene, call, &batch, ret_pids);
 	if (cg && cg->gone) {
 		struct err stop = ERR_INIT;

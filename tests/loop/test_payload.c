@@ -539,6 +539,64 @@ Test(moves, a_destination_with_controllers_for_children, .timeout = 240)
 	rig_stop_clean(&rig);
 }
 
+/* --- kernels that cannot make a process in a cgroup --- */
+
+static bool has_note(const PB(OpResult) * op, const char *words)
+{
+	for (size_t i = 0; i < op->n_notes; i++)
+		if (strstr(op->notes[i], words))
+			return true;
+	return false;
+}
+
+static void place(const char *kernel)
+{
+	struct rig rig = {.agent = kernel ? getenv("SCHEDRIG_AGENT_OLD_KERNEL") : NULL};
+	if (kernel)
+		setenv("SCHEDRIG_OLD_KERNEL", kernel, 1);
+	rig_start(&rig);
+	PB(RunResult) *result = rig_run(&rig, "duration: 5s\n"
+					      "payloads:\n"
+					      "- {name: see, program: sh, default_args: [-c, 'while IFS=: "
+					      "read -r a b path; do case $a in 0) "
+					      "echo ${path##*/};; esac; done </proc/self/cgroup']}\n"
+					      "steps:\n"
+					      "- hold: {fixed: 0s}\n"
+					      "  ops:\n"
+					      "  - add_cgroup: here\n"
+					      "  - run_payload: {payload: see, cgroup: here}\n"
+					      "  - wait_payload: {name: see, timeout: 100s}\n"
+					      "  - spawn: {cgroup: here, work: {workers: 2}}\n"
+					      "  - capture_cgroup_procs: {tag: t, cgroup: here}\n"
+					      "  - run_payload: {payload: see}\n"
+					      "  - wait_payload: {name: see, timeout: 100s}\n");
+	cr_assert_eq(result->verdict->verdict, VERDICT(PASS), "%s: %s", kernel, result->verdict->summary);
+	const PB(PayloadReport) *report = op_at(result, "steps[0].ops[2]")->payload;
+	cr_expect_str_eq(report->stdout_tail, "here\n", "%s", kernel);
+	cr_expect(report->placed_before_exec);
+	cr_expect_eq(report->moved_before_exec, kernel != NULL, "%s", kernel);
+	cr_expect_eq(
+		has_note(op_at(result, "steps[0].ops[1]"), "moved before"), kernel != NULL, "%s", kernel);
+	cr_expect_eq(
+		has_note(op_at(result, "steps[0].ops[3]"), "moved before"), kernel != NULL, "%s", kernel);
+	cr_expect_eq(op_at(result, "steps[0].ops[4]")->procs->n_pids, 2, "%s", kernel);
+	cr_expect_not(
+		op_at(result, "steps[0].ops[6]")->payload->moved_before_exec, "there was nowhere to go");
+	pb_free(result);
+	rig_stop_clean(&rig);
+}
+
+Test(placed, born_there, .timeout = 240)
+{
+	place(NULL);
+}
+Test(placed, moved_where_the_kernel_cannot, .timeout = 240)
+{
+	static const char *const kernels[] = {"ENOSYS", "E2BIG", "EINVAL"};
+	for (unsigned i = 0; i < ARRAY_SIZE(kernels); i++)
+		place(kernels[i]);
+}
+
 /* --- contained --- */
 
 Test(contained, whoever_ignores_signals_and_leaves_the_session, .timeout = 240)
@@ -580,6 +638,81 @@ Test(contained, who_forks_without_end, .timeout = 240)
 	cr_assert_eq(result->verdict->verdict, VERDICT(PASS), "%s", result->verdict->summary);
 	cr_expect(report_of(result, "many")->ended_by_us);
 	pb_free(result);
+	rig_stop_clean(&rig);
+}
+
+/* One that is killed takes nobody along: others in its cgroup or below go on. */
+Test(contained, neighbours_go_on, .timeout = 240)
+{
+	struct rig rig = {0};
+	rig_start(&rig);
+	PB(RunResult) *result = rig_run(&rig,
+		"duration: 5s\n"
+		"payloads:\n"
+		"- {name: nap, program: sleep, default_args: ['1000']}\n"
+		"- {name: family, program: sh, default_args: [-c, '(setsid sleep 1000 &); sleep 1000']}\n"
+		"steps:\n"
+		"- hold: {fixed: 0s}\n"
+		"  ops:\n"
+		"  - add_cgroup: a\n"
+		"  - add_cgroup: a/b\n"
+		"  - add_cgroup: w\n"
+		"  - add_cgroup: alone\n"
+		"  - run_payload: {payload: nap, cgroup: a/b}\n"
+		"  - run_payload: {payload: family, cgroup: a}\n"
+		"  - kill_payload: {name: family}\n"
+		"  - {wait_payload: {name: nap, timeout: 50ms}, expect_error: Timeout}\n"
+		"  - kill_payload: {name: nap}\n"
+		"  - spawn: {cgroup: w, work: {workers: 1}}\n"
+		"  - run_payload: {payload: family, cgroup: w}\n"
+		"  - kill_payload: {name: family}\n"
+		"  - capture_cgroup_procs: {tag: w, cgroup: w}\n"
+		"  - run_payload: {payload: family, cgroup: alone}\n"
+		"  - kill_payload: {name: family}\n"
+		"  - capture_cgroup_procs: {tag: alone, cgroup: alone}\n");
+	cr_assert_eq(result->verdict->verdict, VERDICT(PASS), "%s", result->verdict->summary);
+	cr_expect(op_at(result, "steps[0].ops[8]")->payload->ended_by_us, "it was killed with its neighbour");
+	cr_expect_eq(op_at(result, "steps[0].ops[12]")->procs->n_pids, 1, "the worker, and nobody else");
+	cr_assert_eq(result->n_workers, 1);
+	cr_expect_str_eq(result->workers[0]->exit, "stopped");
+	cr_expect_eq(op_at(result, "steps[0].ops[15]")->procs->n_pids, 0);
+	static const char *const killed[] = {"steps[0].ops[6]", "steps[0].ops[11]", "steps[0].ops[14]"};
+	for (unsigned i = 0; i < ARRAY_SIZE(killed); i++)
+		cr_expect_str_eq(op_at(result, killed[i])->payload->exit, "signal 9 (killed by schedrig)");
+	pb_free(result);
+	rig_stop_clean(&rig);
+}
+
+/* It has its cgroup for itself, and is not there any more. */
+Test(contained, who_leaves_the_cgroup, .timeout = 240)
+{
+	struct rig rig = {0};
+	char text[1200];
+	rig_start(&rig);
+	snprintf(text, sizeof(text),
+		"duration: 5s\n"
+		"payloads:\n"
+		"- {name: out, program: sh, default_args: [-c, 'echo 0 >%s/cgroup.procs; (setsid sleep 1000 "
+		"&); sleep 1000']}\n"
+		"- {name: see, program: sh, default_args: [-c, 'while read -r pid "
+		"<%s/schedrig/a/cgroup.procs; "
+		"do sleep 0.01; done']}\n"
+		"steps:\n"
+		"- hold: {fixed: 0s}\n"
+		"  ops:\n"
+		"  - add_cgroup: a\n"
+		"  - run_payload: {payload: out, cgroup: a}\n"
+		"  - run_payload: {payload: see}\n"
+		"  - wait_payload: {name: see, timeout: 100s}\n"
+		"  - kill_payload: {name: out}\n",
+		rig.peer.cgroup, rig.peer.cgroup);
+	PB(RunResult) *result = rig_run(&rig, text);
+	cr_assert_eq(result->verdict->verdict, VERDICT(PASS), "%s", result->verdict->summary);
+	const PB(PayloadReport) *report = report_of(result, "out");
+	cr_expect_str_eq(report->exit, "signal 9 (killed by schedrig)");
+	cr_expect_eq(kill((pid_t)report->pid, 0), -1);
+	pb_free(result);
+	/* The sleepers, too, are gone, or the scratch directory could not be removed. */
 	rig_stop_clean(&rig);
 }
 
