@@ -28,7 +28,7 @@ static struct virtio_device *make_temporary(struct blk_config *config, struct er
 static int open_disk(struct machine *m, unsigned i, struct err *err)
 {
 	const struct disk_option *o = &m->options->disk[i];
-	char id[24];
+	char id[32]; /* any number fits */
 	snprintf(id, sizeof(id), "%s%u", o->scratch ? DISK_SERIAL_SCRATCH : DISK_SERIAL, i);
 	struct blk_config config = {
 		.path = o->path, .read_only = o->read_only, .size_bytes = o->size_bytes, .id = id};
