@@ -124,8 +124,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 	driver_notify(&d, index);
 	driver_settle(&d);
 	struct vring_used_elem elem;
-	if (virtio_fault(d.dev, &queue) != VIRTQ_FAULT_NONE || !driver_take_used(&d, index, &elem))
-		abort();
+	/* The disk's worker may have requests of a former life before it. */
+	for (bool answered = false; !answered;) {
+		answered = driver_take_used(&d, index, &elem);
+		if (virtio_fault(d.dev, &queue) != VIRTQ_FAULT_NONE || (!answered && which % 8 != 7))
+			abort();
+		if (!answered)
+			event_base_loop(loop_base(d.loop), EVLOOP_ONCE);
+	}
 	driver_deinit(&d);
 	return 0;
 }
