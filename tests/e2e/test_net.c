@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* A machine with a network device (--net): frames and interrupts by the guest's own driver, steering,
- * programs on the loopback interface; and the link when hogs or a lack of memory starve everything else. One
- * VM: e2e-net KERNEL. */
+/* A machine with a network device and disks (--net, --disk): frames and interrupts by the guest's own driver,
+ * steering, programs on the loopback interface; what is on the disks (net_disks.c); and the link when hogs or
+ * a lack of memory starve everything else. One VM: e2e-net KERNEL. */
 #include "common/clock.h"
-#include "tests/e2e/harness.h"
+#include "tests/e2e/net.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static struct vm_process vm;
+struct vm_process vm;
 
 static void test_frames_come_back(void)
 {
@@ -263,10 +263,30 @@ int main(int argc, char **argv)
 		T(scenario_irq_steering),
 		T(iperf3_over_lo),
 		T(kernel_workers_of_the_link_are_raised),
+		T(disks_are_told),
+		T(what_the_guest_writes_is_in_the_file),
+		T(io_work_uses_the_scratch_disk_across_freezes),
+		T(disks_are_locked),
+		T(errors_of_the_host_reach_the_guest),
 		T(hogs_on_every_cpu),
 		T(memory_runs_out),
 #undef T
 		{0},
 	};
-	return vm_test_main(&vm, argc, argv, "1n1l1c2t", options, tests);
+	const char *all[40];
+	unsigned n = 0;
+	if (argc != 2) {
+		fprintf(stderr, "usage: %s KERNEL\n", argv[0]);
+		return 64;
+	}
+	harness_begin(argc, argv);
+	for (const char *const *o = options; *o; o++)
+		all[n++] = *o;
+	for (const char *const *o = disks_prepare(); *o; o++)
+		all[n++] = *o;
+	all[n] = NULL;
+	bool up = vm_main_begin(&vm, argv[1], "1n1l1c2t", true, all);
+	for (const struct test *test = tests; up && test->name; test++)
+		tap_run(test->name, test->fn);
+	return vm_main_end(&vm, up);
 }
