@@ -103,6 +103,91 @@ static void run_file(const char *kind, const char *fmt, const char *name)
 	tap_run(now.file, test_file);
 }
 
+/* The result of a file's scenario, to be released; NULL: there was none. */
+static json_t *submit_file(const char *name, int *ret_status)
+{
+	char path[512];
+	const char *tree = getenv("SCHEDRIG_TREE");
+	snprintf(path, sizeof(path), "%s/tests/scenarios/%s.yaml", tree ? tree : ".", name);
+	_cleanup_run_ struct run run;
+	vm_client(&vm, (const char *const[]){"--json", "submit", path, NULL}, 120, &run);
+	*ret_status = run.status;
+	return json_loads(strbuf_str(&run.out), 0, NULL);
+}
+
+/* Both vCPUs have the same CPU of the host and never sleep: the one that gets less waits for half of the
+ * time. */
+static void test_a_busy_host_makes_timing_inconclusive(void)
+{
+	int status;
+	json_t *part = NULL;
+	json_t *beyond = submit_file("assertions/steal-beyond", &status);
+	size_t inconclusive = findings(beyond, "inconclusive", &part),
+	       failed = findings(beyond, "fail", &part);
+	char kind[64], message[600];
+	(void)findings(beyond, "inconclusive", &part);
+	snprintf(kind, sizeof(kind), "%s", json_text(part, "kind"));
+	snprintf(message, sizeof(message), "%s", json_text(part, "message"));
+	json_decref(beyond);
+	EXPECT(status == 2 && inconclusive == 1 && failed == 0, "exit %d, %zu, %zu: %s", status, inconclusive,
+		failed, message);
+	EXPECT(strcmp(kind, "iteration_rate") == 0 && strstr(message, "max_steal_pct is 20"), "%s: %s", kind,
+		message);
+	json_t *allowed = submit_file("assertions/steal-allowed", &status);
+	failed = findings(allowed, "fail", &part);
+	inconclusive = findings(allowed, "inconclusive", &part);
+	json_decref(allowed);
+	EXPECT(status == 1 && failed == 1 && inconclusive == 0, "exit %d, %zu, %zu", status, failed,
+		inconclusive);
+}
+
+/* Iterations of the worker that has made the fewest, or -1 when there are not two of them. */
+static json_int_t fewest_iterations(void)
+{
+	_cleanup_run_ struct run run;
+	vm_client(&vm, (const char *const[]){"--json", "workers", NULL}, 60, &run);
+	json_t *totals = json_loads(strbuf_str(&run.out), 0, NULL);
+	json_int_t fewest = -1;
+	size_t i;
+	json_t *one;
+	if (run.status == 0 && json_number(totals, "workers") == 2)
+		json_array_foreach(json_object_get(totals, "each"), i, one)
+		{
+			json_int_t made = json_number(one, "iterations");
+			if (fewest < 0 || made < fewest)
+				fewest = made;
+		}
+	json_decref(totals);
+	return fewest;
+}
+
+/* Each look sees more than the one before, sooner or later, and nobody has stopped for it. The last test:
+ * they are left to the VM's end. */
+static void test_workers_can_be_looked_at(void)
+{
+	const char *path = scratch_path("live.yaml");
+	FILE *file = fopen(path, "w");
+	EXPECT(file != NULL);
+	fputs("{ops: [{add_cgroup_def: {name: live, work: [{workers: 2, comm: busy}]}}]}\n", file);
+	fclose(file);
+	{
+		_cleanup_run_ struct run run;
+		vm_client(&vm, (const char *const[]){"apply", path, NULL}, 60, &run);
+		EXPECT(run.status == 0, "%s", strbuf_str(&run.err));
+	}
+	json_int_t first = fewest_iterations(), later = first;
+	EXPECT(first >= 0);
+	for (unsigned looks = 0; later <= first && looks < 1000; looks++)
+		later = fewest_iterations();
+	EXPECT(later > first, "%lld, then %lld", (long long)first, (long long)later);
+	_cleanup_run_ struct run run;
+	vm_client(&vm, (const char *const[]){"workers", NULL}, 60, &run);
+	EXPECT(run.status == 0, "%s", strbuf_str(&run.err));
+	EXPECT(strstr(strbuf_str(&run.out), "busy") && strstr(strbuf_str(&run.out), "spin_wait") &&
+			strstr(strbuf_str(&run.out), "2 workers in 1 cgroups"),
+		"%s", strbuf_str(&run.out));
+}
+
 static void test_measurements_are_shown(void)
 {
 	char path[512];
@@ -200,5 +285,7 @@ int main(int argc, char **argv)
 	tap_run("measurements are shown", test_measurements_are_shown);
 	tap_run("a client makes the set-up", test_a_client_makes_the_set_up);
 	tap_run("a command makes no set-ups", test_a_command_makes_no_set_ups);
+	tap_run("a busy host makes timing inconclusive", test_a_busy_host_makes_timing_inconclusive);
+	tap_run("workers can be looked at at any time", test_workers_can_be_looked_at);
 	return vm_main_end(&vm, true);
 }
