@@ -34,8 +34,9 @@
 		"timing that is not "                                                                        \
 		"as asserted is Inconclusive instead of Fail")                                               \
 	X(delta, "list", "", "",                                                                             \
-		"{metric, step, against, min_change_pct, max_change_pct, cgroup}: a metric of one step "     \
-		"against another's")                                                                         \
+		"{metric, step, against, min_change_pct, max_change_pct, cgroup, payload}: a metric of one " \
+		"step, "                                                                                     \
+		"or of a payload's output in it, against another's")                                         \
 	X(expect_kernel_log, "list", "", "",                                                                 \
 		"{contains, class, never}: a line of the guest's kernel log must come")                      \
 	X(expect_value, "list", "", "",                                                                      \

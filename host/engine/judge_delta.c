@@ -49,6 +49,66 @@ static bool metric_in_step(struct run *run, const Schedrig__V1__Delta *delta, ui
 	return known;
 }
 
+/* "steps[12].ops[0]" is of step 12; the backdrop's are of none. */
+static bool place_in_step(const char *place, uint32_t step)
+{
+	char prefix[32];
+	int n = snprintf(prefix, sizeof(prefix), "steps[%u].", step);
+	return strncmp(place, prefix, (size_t)n) == 0;
+}
+
+/* Looks for the one report that has the metric among those of a payload's copies. */
+struct metric_search {
+	const Schedrig__V1__Delta *delta;
+	uint32_t step;
+	size_t ended, found; /* copies that the step started, and those of them that have the metric */
+	const Schedrig__V1__PayloadMetric *metric;
+};
+
+static void search_report(struct metric_search *search, const Schedrig__V1__PayloadReport *report)
+{
+	const Schedrig__V1__Delta *delta = search->delta;
+	if (strcmp(report->name, delta->payload) != 0 || !place_in_step(report->place, search->step) ||
+		(delta->cgroup && strcmp(report->cgroup, delta->cgroup->name) != 0))
+		return;
+	search->ended++;
+	for (size_t i = 0; i < report->n_metrics; i++) {
+		if (strcmp(report->metrics[i]->name, delta->metric) != 0)
+			continue;
+		search->found++;
+		search->metric = report->metrics[i];
+	}
+}
+
+/* Reports of payloads that an op waited for or killed are that op's, all others the run's. */
+static bool payload_metric_in_step(struct run *run, const Schedrig__V1__Delta *delta, uint32_t step,
+	double *ret, const char **ret_unit, char *why, size_t size)
+{
+	const Schedrig__V1__RunResult *result = run->result;
+	struct metric_search search = {.delta = delta, .step = step};
+	for (size_t i = 0; i < result->n_payloads; i++)
+		search_report(&search, result->payloads[i]);
+	for (size_t i = 0; i < result->n_ops; i++)
+		if (result->ops[i]->payload)
+			search_report(&search, result->ops[i]->payload);
+	if (search.found == 1 && isfinite(search.metric->value)) {
+		*ret = search.metric->value;
+		*ret_unit = search.metric->unit;
+		return true;
+	}
+	if (!search.ended)
+		snprintf(why, size, "no copy of payload '%s'%s%s was started by step %u and has ended",
+			delta->payload, delta->cgroup ? " in cgroup " : "",
+			delta->cgroup ? delta->cgroup->name : "", step);
+	else if (search.found > 1)
+		snprintf(why, size,
+			"%zu copies of payload '%s' were started by step %u: say which by `cgroup`",
+			search.found, delta->payload, step);
+	else
+		snprintf(why, size, "payload '%s' did not tell it in step %u", delta->payload, step);
+	return false;
+}
+
 static double steal_of_steps(const struct run *run, uint32_t one, uint32_t other, unsigned *ret_vcpu)
 {
 	size_t n_phases = run->scenario->n_steps + 1;
@@ -69,13 +129,21 @@ static bool is_timing(enum metric metric)
 static void judge_delta(struct run *run, const Schedrig__V1__Assertions *layer,
 	const Schedrig__V1__Delta *delta, const char *place, double max_steal_pct)
 {
-	enum metric metric = metric_find(delta->metric);
+	enum metric metric = *delta->payload ? METRICS : metric_find(delta->metric);
 	double now = 0, before = 0;
-	char why[700] = "", detail[300];
+	char why[700] = "", detail[450];
 	uint32_t phase = delta->step + 1;
-	assert(metric != METRICS); /* validated */
-	if (!metric_in_step(run, delta, delta->against, metric, &before, why, sizeof(why)) ||
-		!metric_in_step(run, delta, delta->step, metric, &now, why, sizeof(why))) {
+	assert(metric != METRICS || *delta->payload); /* validated */
+	const char *unit = *delta->payload ? "" : metric_info(metric)->unit;
+	bool known;
+	if (*delta->payload)
+		known = payload_metric_in_step(
+				run, delta, delta->against, &before, &unit, why, sizeof(why)) &&
+			payload_metric_in_step(run, delta, delta->step, &now, &unit, why, sizeof(why));
+	else
+		known = metric_in_step(run, delta, delta->against, metric, &before, why, sizeof(why)) &&
+			metric_in_step(run, delta, delta->step, metric, &now, why, sizeof(why));
+	if (!known) {
 		run_find(run, INCONCLUSIVE, "expectation", place, phase, "the change of %s is not known: %s",
 			delta->metric, why);
 		return;
@@ -99,9 +167,9 @@ static void judge_delta(struct run *run, const Schedrig__V1__Assertions *layer,
 	bound.value = max_steal_pct;
 	limits.max_steal_pct = &bound;
 	l.limits = &limits;
-	const char *unit = metric_info(metric)->unit;
 	snprintf(detail, sizeof(detail),
-		"%s%s%s was %.6g%s%s in step %u and %.6g in step %u: a change of %+.1f %%", delta->metric,
+		"%.120s%s%.60s%s%.60s was %.6g%s%.20s in step %u and %.6g in step %u: a change of %+.1f %%",
+		delta->metric, *delta->payload ? " of payload " : "", delta->payload,
 		delta->cgroup ? " of cgroup " : "", delta->cgroup ? delta->cgroup->name : "", before,
 		*unit ? " " : "", unit, delta->against, now, delta->step, change);
 	if (low || high)

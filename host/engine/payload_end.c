@@ -266,7 +266,7 @@ static void put_metrics(const Schedrig__V1__Payload *payload, const struct metri
 		note(report, "%zu more metrics were left out of the report", dropped);
 }
 
-static bool wants_metrics(const Schedrig__V1__Payload *payload)
+bool payload_has_metrics(const Schedrig__V1__Payload *payload)
 {
 	bool wants = payload->output == SCHEDRIG__V1__PAYLOAD_OUTPUT__PAYLOAD_OUTPUT_JSON ||
 		     payload->n_metrics > 0;
@@ -402,7 +402,7 @@ void payload_take(struct engine *engine, const Schedrig__V1__Payload *payload, b
 	shelf_init(&shelf, engine, adhoc, report);
 	if (report->output_id)
 		take_output(engine, &shelf, texts, report);
-	if (payload && wants_metrics(payload))
+	if (payload && payload_has_metrics(payload))
 		take_metrics(payload, texts, &metrics, report);
 	for (size_t i = 0; payload && exited_well && i < payload->n_checks; i++)
 		evaluate(report, payload->checks[i], &metrics);

@@ -7,6 +7,8 @@
 
 /* NULL: not among them. */
 const Schedrig__V1__Payload *payload_find(Schedrig__V1__Payload *const *payloads, size_t n, const char *name);
+/* Whether its output is read for metrics: said so, or checks need them. */
+bool payload_has_metrics(const Schedrig__V1__Payload *payload);
 /* Whether its end must be dealt with before the next op: a check may stop the step, files may be replaced. */
 bool payload_wants_turn(const Schedrig__V1__Payload *payload);
 /* Fetches what the agent keeps and completes the report; blocks on the agent. definition NULL: nothing is

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Assertions and expectations: ranges, references, forms. Pure. */
 #include "host/engine/assertions.h"
+#include "host/engine/payload_end.h"
 #include "host/engine/pool.h"
 #include "host/engine/validate.h"
 #include "proto/klog_list.h"
@@ -40,10 +41,28 @@ static void check_list(struct check *check, size_t n, const char *field)
 			LIST_MAX);
 }
 
+/* What its output will hold only the payload knows. */
+static void check_payload_metric(struct check *check, const Schedrig__V1__Delta *delta)
+{
+	const Schedrig__V1__Scenario *s = check->scenario;
+	const Schedrig__V1__Payload *payload = payload_find(s->payloads, s->n_payloads, delta->payload);
+	if (!*delta->metric)
+		check_bad(check, ERR_INVALID_ARGUMENT, "metric",
+			"which of the payload's metrics? give its dotted name, as in jobs.0.read.iops");
+	if (!payload)
+		check_bad(check, ERR_NOT_FOUND, "payload",
+			"there is no payload '%.80s': define it in `payloads`", delta->payload);
+	else if (!payload_has_metrics(payload))
+		check_bad(check, ERR_FAILED_PRECONDITION, "payload",
+			"payload '%.80s' has no metrics: give its definition `output: json`", delta->payload);
+}
+
 static void check_delta(struct check *check, const Schedrig__V1__Delta *delta)
 {
 	size_t n_steps = check->scenario->n_steps;
-	if (metric_find(delta->metric) == METRICS)
+	if (*delta->payload)
+		check_payload_metric(check, delta);
+	else if (metric_find(delta->metric) == METRICS)
 		check_bad(check, ERR_NOT_FOUND, "metric",
 			"there is no metric '%.60s': see schedrig list metrics", delta->metric);
 	if (delta->step >= n_steps || delta->against >= n_steps)

@@ -33,6 +33,7 @@ static const struct {
 	{"page-locality", "page_locality"},
 	{"cross-node-migration", "page_locality"},
 	{"delta", "expectation"},
+	{"delta-payload", "expectation"},
 	{"kernel-log", "expectation"},
 	{"value", "expectation"},
 	{"factory", "iteration_rate"},

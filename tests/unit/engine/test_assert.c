@@ -160,6 +160,7 @@ static void expect_part(struct made *m, const char *kind, Schedrig__V1__VerdictK
 
 #define STEPS                                                                                                \
 	"backdrop: {cgroups: [{name: b, empty: true}, {name: c, empty: true}]}\n"                            \
+	"payloads: [{name: p, program: p, output: json}]\n"                                                  \
 	"steps: [{hold: {fixed: 1s}}, {hold: {fixed: 1s}}]\n"
 #define GIVEN(yaml)                                                                                          \
 	struct made m;                                                                                       \
@@ -375,6 +376,75 @@ RULE(delta_under_steal, DELTA("min_change_pct: 21"), "expectation", INCONCLUSIVE
 RULE(delta_of_steps_that_did_not_run, DELTA("min_change_pct: 21"), "expectation", INCONCLUSIVE, "did not run",
 	add_worker(&m, "a", "spin_wait");
 	pb_free(m.run.result->steps[1]); m.run.result->n_steps = 1;)
+
+/* A payload that a step's op (or the backdrop's) started and that said of itself: score N. */
+static Schedrig__V1__PayloadReport *made_payload(const char *place, const char *cgroup, double score)
+{
+	Schedrig__V1__PayloadReport *report = zalloc(1, sizeof(*report));
+	schedrig__v1__payload_report__init(report);
+	report->name = strdup("p");
+	report->place = strdup(place);
+	report->cgroup = strdup(cgroup);
+	report->exit = strdup("exited 0");
+	report->metrics = zalloc(1, sizeof(*report->metrics));
+	report->metrics[report->n_metrics++] = zalloc(1, sizeof(*report->metrics[0]));
+	schedrig__v1__payload_metric__init(report->metrics[0]);
+	report->metrics[0]->name = strdup("jobs.0.score");
+	report->metrics[0]->unit = strdup("ops/s");
+	report->metrics[0]->value = score;
+	return report;
+}
+
+/* One that ended by itself is in the run's list, ... */
+static void add_payload(struct made *m, const char *place, const char *cgroup, double score)
+{
+	Schedrig__V1__RunResult *result = m->run.result;
+	if (!result->payloads)
+		result->payloads = zalloc(8, sizeof(*result->payloads));
+	result->payloads[result->n_payloads++] = made_payload(place, cgroup, score);
+}
+
+/* ... one that was waited for in the op's result. */
+static void add_waited(struct made *m, const char *place, const char *cgroup, double score)
+{
+	Schedrig__V1__RunResult *result = m->run.result;
+	if (!result->ops)
+		result->ops = zalloc(8, sizeof(*result->ops));
+	Schedrig__V1__OpResult *op = result->ops[result->n_ops++] = zalloc(1, sizeof(*op));
+	schedrig__v1__op_result__init(op);
+	op->payload = made_payload(place, cgroup, score);
+}
+
+#define SCORE(more) "{delta: [{payload: p, metric: jobs.0.score, step: 1, against: 0, " more "}]}"
+RULE(delta_of_payload_holds, SCORE("min_change_pct: -10"), "expectation", PASS,
+	"jobs.0.score of payload p was 100 ops/s in step 0 and 95 in step 1: a change of -5.0 %",
+	add_payload(&m, "steps[0].ops[1]", "", 100);
+	add_waited(&m, "steps[1].setup[0].payloads[0]", "", 95);)
+RULE(delta_of_payload_fails, SCORE("min_change_pct: -10"), "expectation", FAIL, "at least -10.0 %",
+	add_waited(&m, "steps[0].ops[1]", "", 100);
+	add_payload(&m, "steps[1].ops[0]", "", 89);)
+RULE(delta_of_payload_under_steal, SCORE("min_change_pct: -10"), "expectation", INCONCLUSIVE, "max_steal_pct",
+	add_payload(&m, "steps[0].ops[1]", "", 100);
+	add_payload(&m, "steps[1].ops[0]", "", 89); set_steal(&m, 1, NS_PER_S);)
+RULE(delta_of_payload_in_a_cgroup, SCORE("max_change_pct: 0, cgroup: b"), "expectation", PASS, "of cgroup b",
+	add_payload(&m, "steps[0].ops[0]", "b", 100);
+	add_payload(&m, "steps[0].ops[1]", "c", 1); add_payload(&m, "steps[1].ops[0]", "b", 100);)
+RULE(delta_of_copies, SCORE("max_change_pct: 0"), "expectation", INCONCLUSIVE, "say which by `cgroup`",
+	add_payload(&m, "steps[0].ops[0]", "b", 100);
+	add_payload(&m, "steps[0].ops[1]", "c", 1); add_payload(&m, "steps[1].ops[0]", "b", 100);)
+/* Step 10 is not step 1, and the backdrop is no step. */
+RULE(delta_of_payload_elsewhere, SCORE("max_change_pct: 0"), "expectation", INCONCLUSIVE,
+	"no copy of payload 'p' was started by step 1", add_payload(&m, "steps[0].ops[0]", "", 100);
+	add_payload(&m, "steps[10].ops[0]", "", 100); add_payload(&m, "backdrop.payloads[0]", "", 100);)
+RULE(delta_of_a_metric_not_told, SCORE("max_change_pct: 0"), "expectation", INCONCLUSIVE,
+	"did not tell it in step 0", add_payload(&m, "steps[0].ops[0]", "", 100);
+	m.run.result->payloads[0]->metrics[0]->name[0] = 'x';)
+RULE(delta_of_payload_from_zero, SCORE("max_change_pct: 0"), "expectation", INCONCLUSIVE, "was 0 in step 0",
+	add_payload(&m, "steps[0].ops[0]", "", 0);
+	add_payload(&m, "steps[1].ops[0]", "", 0);)
+RULE(delta_of_what_is_no_number, SCORE("max_change_pct: 0"), "expectation", INCONCLUSIVE, "did not tell it",
+	add_payload(&m, "steps[0].ops[0]", "", NAN);
+	add_payload(&m, "steps[1].ops[0]", "", 1);)
 
 /* ---- layers */
 

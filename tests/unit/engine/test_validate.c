@@ -60,6 +60,17 @@ static const struct {
 	 "max_change_pct: "
 	 "1}]}\n",
 		"assertions.delta[0].min_change_pct", IC, "cannot both be"},
+	{"steps: [{}, {}]\nassertions: {delta: [{payload: p, metric: a, step: 1, against: 0, max_change_pct: "
+	 "1}]}\n",
+		"assertions.delta[0].payload", "NotFound", "no payload 'p'"},
+	{"payloads: [{name: p, program: 'true'}]\nsteps: [{}, {}]\nassertions: {delta: [{payload: p, metric: "
+	 "a, step: "
+	 "1, against: 0, max_change_pct: 1}]}\n",
+		"assertions.delta[0].payload", "FailedPrecondition", "output: json"},
+	{"payloads: [{name: p, program: 'true', output: json}]\nsteps: [{}, {}]\nassertions: {delta: "
+	 "[{payload: p, "
+	 "step: 1, against: 0, max_change_pct: 1}]}\n",
+		"assertions.delta[0].metric", IC, "dotted name"},
 	{"assertions: {expect_kernel_log: [{never: true}]}\n", "assertions.expect_kernel_log[0]", IC,
 		"which lines"},
 	{"assertions: {expect_kernel_log: [{class: ops}]}\n", "assertions.expect_kernel_log[0].class",
