@@ -27,7 +27,7 @@ static bool failed_now;
 static char scratch[200];
 static struct vm_process *vms[VMS_MAX];
 
-static double speed(void)
+double harness_speed(void)
 {
 	const char *text = getenv("SCHEDRIG_SPEED");
 	double factor = text ? atof(text) : 1;
@@ -36,7 +36,7 @@ static double speed(void)
 
 uint64_t harness_deadline_ns(unsigned seconds)
 {
-	return clock_deadline_ns((uint64_t)(seconds * speed() * 1e9));
+	return clock_deadline_ns((uint64_t)(seconds * harness_speed() * 1e9));
 }
 
 /* --- TAP

@@ -39,6 +39,8 @@ void tap_fail(const char *file, int line, const char *fmt, ...) __attribute__((f
 void harness_begin(int argc, char **argv);
 /* Ends what still runs, removes the scratch directory, fails the run if fds or processes were left. */
 void harness_end(void);
+/* Factor for time limits, 1 to 20: what SCHEDRIG_SPEED says of this machine. */
+double harness_speed(void);
 /* So many seconds (scaled) from now, as clock_deadline_ns(). */
 uint64_t harness_deadline_ns(unsigned seconds);
 /* A path in the scratch directory; static storage, four at a time. */

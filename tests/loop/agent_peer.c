@@ -226,6 +226,42 @@ PB(AgentResponse) * peer_call(struct peer *peer, PB(AgentRequest) * request)
 	return peer_receive(peer, peer_send(peer, request));
 }
 
+void peer_begin_scenario(struct peer *peer, PB(Payload) * *payloads, size_t n_payloads)
+{
+	PB(AgentRequest) request = INIT_OF(AGENT_REQUEST);
+	PB(ScenarioBegin) message = INIT_OF(SCENARIO_BEGIN);
+	message.name = (char *)"test";
+	message.workers_per_cgroup = 1;
+	message.strict = true;
+	message.payloads = payloads;
+	message.n_payloads = n_payloads;
+	request.kind_case = SCHEDRIG__V1__AGENT_REQUEST__KIND_SCENARIO_BEGIN;
+	request.scenario_begin = &message;
+	PB(AgentResponse) *response = peer_call(peer, &request);
+	cr_assert_null(response->error, "%s", response->error ? response->error->message : "");
+	pb_free(response);
+}
+
+PB(AgentResponse) * peer_end(struct peer *peer, PB(AgentRequest__KindCase) kind)
+{
+	PB(AgentRequest) request = INIT_OF(AGENT_REQUEST);
+	PB(EndStep) step = INIT_OF(END_STEP);
+	PB(EndScenario) all = INIT_OF(END_SCENARIO);
+	PB(EndAdhoc) adhoc = INIT_OF(END_ADHOC);
+	request.kind_case = kind;
+	if (kind == SCHEDRIG__V1__AGENT_REQUEST__KIND_END_STEP)
+		request.end_step = &step;
+	else if (kind == SCHEDRIG__V1__AGENT_REQUEST__KIND_END_SCENARIO)
+		request.end_scenario = &all;
+	else
+		request.end_adhoc = &adhoc;
+	PB(AgentResponse) *response = peer_call(peer, &request);
+	cr_assert_eq(response->kind_case, SCHEDRIG__V1__AGENT_RESPONSE__KIND_TEARDOWN);
+	for (size_t i = 0; i < response->teardown->n_errors; i++)
+		cr_assert_fail("%s", response->teardown->errors[i]->message);
+	return response;
+}
+
 PB(AgentResponse) * peer_sample(struct peer *peer)
 {
 	PB(AgentRequest) request = SCHEDRIG__V1__AGENT_REQUEST__INIT;

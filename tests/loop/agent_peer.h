@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #define PB(name) Schedrig__V1__##name
+#define INIT_OF(snake) SCHEDRIG__V1__##snake##__INIT
 
 struct peer {
 	pid_t pid;
@@ -39,6 +40,10 @@ uint64_t peer_send(struct peer *peer, PB(AgentRequest) * request);
 PB(AgentResponse) * peer_receive(struct peer *peer, uint64_t seq);
 PB(AgentResponse) * peer_receive_any(struct peer *peer, uint64_t *ret_seq);
 PB(AgentResponse) * peer_call(struct peer *peer, PB(AgentRequest) * request);
+/* Begins a strict scenario of one worker a cgroup; asserts that it has begun. */
+void peer_begin_scenario(struct peer *peer, PB(Payload) * *payloads, size_t n_payloads);
+/* The answer to an EndStep, EndScenario or EndAdhoc; asserts that nothing went wrong. pb_free() it. */
+PB(AgentResponse) * peer_end(struct peer *peer, PB(AgentRequest__KindCase) kind);
 /* WorkerTotals with each worker's; free with pb_free(). */
 PB(AgentResponse) * peer_sample(struct peer *peer);
 /* Until each of so many workers has published so many rounds. */

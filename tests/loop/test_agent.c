@@ -20,7 +20,6 @@
 
 static struct peer peer;
 
-#define INIT_OF(snake) SCHEDRIG__V1__##snake##__INIT
 /* Declares an op of a kind with its message's fields. */
 #define OP(var, Camel, UPPER, snake, ...)                                                                    \
 	PB(Camel) var##_body = INIT_OF(UPPER);                                                               \
@@ -41,18 +40,7 @@ static void begin(void)
 
 static void scenario(PB(Payload) * *payloads, size_t n_payloads)
 {
-	PB(AgentRequest) request = INIT_OF(AGENT_REQUEST);
-	PB(ScenarioBegin) message = INIT_OF(SCENARIO_BEGIN);
-	message.name = (char *)"test";
-	message.workers_per_cgroup = 1;
-	message.strict = true;
-	message.payloads = payloads;
-	message.n_payloads = n_payloads;
-	request.kind_case = SCHEDRIG__V1__AGENT_REQUEST__KIND_SCENARIO_BEGIN;
-	request.scenario_begin = &message;
-	PB(AgentResponse) *response = peer_call(&peer, &request);
-	cr_assert_null(response->error, "%s", response->error ? response->error->message : "");
-	pb_free(response);
+	peer_begin_scenario(&peer, payloads, n_payloads);
 }
 
 static uint64_t send_ops(PB(Scope) scope, uint32_t phase, PB(Op) * *ops, size_t n)
@@ -104,22 +92,7 @@ static void apply_bad(PB(Op) * op, int code, const char *words)
 
 static PB(AgentResponse) * end(PB(AgentRequest__KindCase) kind)
 {
-	PB(AgentRequest) request = INIT_OF(AGENT_REQUEST);
-	PB(EndStep) step = INIT_OF(END_STEP);
-	PB(EndScenario) all = INIT_OF(END_SCENARIO);
-	PB(EndAdhoc) adhoc = INIT_OF(END_ADHOC);
-	request.kind_case = kind;
-	if (kind == SCHEDRIG__V1__AGENT_REQUEST__KIND_END_STEP)
-		request.end_step = &step;
-	else if (kind == SCHEDRIG__V1__AGENT_REQUEST__KIND_END_SCENARIO)
-		request.end_scenario = &all;
-	else
-		request.end_adhoc = &adhoc;
-	PB(AgentResponse) *response = peer_call(&peer, &request);
-	cr_assert_eq(response->kind_case, SCHEDRIG__V1__AGENT_RESPONSE__KIND_TEARDOWN);
-	for (size_t i = 0; i < response->teardown->n_errors; i++)
-		cr_assert_fail("%s", response->teardown->errors[i]->message);
-	return response;
+	return peer_end(&peer, kind);
 }
 
 static void finish(void)

@@ -80,8 +80,6 @@ static void stop(void)
 	close(config.root_fd);
 }
 
-#define INIT_OF(snake) SCHEDRIG__V1__##snake##__INIT
-
 /* One of each kind that needs no cgroup; answers to all of them, in order of sending. */
 static void ask_all(bool starved)
 {

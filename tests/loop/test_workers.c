@@ -14,8 +14,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define INIT_OF(snake) SCHEDRIG__V1__##snake##__INIT
-
 static struct peer peer;
 
 static void begin(PB(Payload) * *payloads, size_t n_payloads, unsigned speed_percent)
@@ -25,18 +23,7 @@ static void begin(PB(Payload) * *payloads, size_t n_payloads, unsigned speed_per
 		cr_skip("%s", why);
 	peer.speed_percent = speed_percent;
 	peer_start(&peer, getenv("SCHEDRIG_AGENT"), "/bin", 2);
-	PB(AgentRequest) request = INIT_OF(AGENT_REQUEST);
-	PB(ScenarioBegin) message = INIT_OF(SCENARIO_BEGIN);
-	message.name = (char *)"test";
-	message.workers_per_cgroup = 1;
-	message.strict = true;
-	message.payloads = payloads;
-	message.n_payloads = n_payloads;
-	request.kind_case = SCHEDRIG__V1__AGENT_REQUEST__KIND_SCENARIO_BEGIN;
-	request.scenario_begin = &message;
-	PB(AgentResponse) *response = peer_call(&peer, &request);
-	cr_assert_null(response->error, "%s", response->error ? response->error->message : "");
-	pb_free(response);
+	peer_begin_scenario(&peer, payloads, n_payloads);
 }
 
 /* Sets a cgroup up; the answer, with an error in it or without. */
@@ -74,15 +61,7 @@ static void define_good(const char *name, PB(WorkSpec) * *work, size_t n_work)
 
 static PB(AgentResponse) * end_scenario(void)
 {
-	PB(AgentRequest) request = INIT_OF(AGENT_REQUEST);
-	PB(EndScenario) message = INIT_OF(END_SCENARIO);
-	request.kind_case = SCHEDRIG__V1__AGENT_REQUEST__KIND_END_SCENARIO;
-	request.end_scenario = &message;
-	PB(AgentResponse) *response = peer_call(&peer, &request);
-	cr_assert_eq(response->kind_case, SCHEDRIG__V1__AGENT_RESPONSE__KIND_TEARDOWN);
-	for (size_t i = 0; i < response->teardown->n_errors; i++)
-		cr_assert_fail("%s", response->teardown->errors[i]->message);
-	return response;
+	return peer_end(&peer, SCHEDRIG__V1__AGENT_REQUEST__KIND_END_SCENARIO);
 }
 
 #define MANY_GROUPS 64
