@@ -64,6 +64,9 @@ extern const struct argp cli_common_argp;
 void cli_parse(struct cli *cli, int argc, char **argv, const struct argp_option *options,
 	const char *args_doc, error_t (*take)(int key, char *arg, struct argp_state *state), void *input);
 
+/* The rest of a take() whose command has one scenario file, its only argument. */
+error_t cli_take_scenario(int key, char *arg, struct argp_state *state, const char **file);
+
 /* ---- messages */
 void cli_error(const char *fmt, ...) printf_like(1, 2);
 /* Prints the failure; returns the exit code that stands for it. */

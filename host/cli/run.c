@@ -103,16 +103,8 @@ static error_t take(int key, char *arg, struct argp_state *state)
 		else if (stage(args, arg, (size_t)(equals - arg), equals + 1) != CLI_OK)
 			argp_error(state, "too many staged files");
 		return 0;
-	case ARGP_KEY_ARG:
-		if (args->file)
-			argp_error(state, "one scenario at a time");
-		args->file = arg;
-		return 0;
-	case ARGP_KEY_NO_ARGS:
-		argp_error(state, "which scenario?");
-		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return cli_take_scenario(key, arg, state, &args->file);
 	}
 }
 

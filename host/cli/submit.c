@@ -160,6 +160,22 @@ int cli_submit_scenario(struct schedrig *schedrig, const struct cli_submit *subm
 
 enum { KEY_DETACH = 256, KEY_QUEUE };
 
+error_t cli_take_scenario(int key, char *arg, struct argp_state *state, const char **file)
+{
+	switch (key) {
+	case ARGP_KEY_ARG:
+		if (*file)
+			argp_error(state, "one scenario at a time");
+		*file = arg;
+		return 0;
+	case ARGP_KEY_NO_ARGS:
+		argp_error(state, "which scenario?");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
 struct submit_args {
 	const char *file;
 	bool detach, queue;
@@ -175,16 +191,8 @@ static error_t take(int key, char *arg, struct argp_state *state)
 	case KEY_QUEUE:
 		args->queue = true;
 		return 0;
-	case ARGP_KEY_ARG:
-		if (args->file)
-			argp_error(state, "one scenario at a time");
-		args->file = arg;
-		return 0;
-	case ARGP_KEY_NO_ARGS:
-		argp_error(state, "which scenario?");
-		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return cli_take_scenario(key, arg, state, &args->file);
 	}
 }
 

@@ -126,6 +126,13 @@ PB(RunResult) * rig_run(struct rig *rig, const char *text)
 	return result;
 }
 
+PB(RunResult) * rig_run_for(struct rig *rig, PB(VerdictKind) verdict, const char *text)
+{
+	PB(RunResult) *result = rig_run(rig, text);
+	cr_assert_eq(result->verdict->verdict, verdict, "%s", result->verdict->summary);
+	return result;
+}
+
 const PB(VerdictPart) * rig_part(const PB(RunResult) * result, const char *kind)
 {
 	for (size_t i = 0; i < result->verdict->n_parts; i++)

@@ -30,6 +30,8 @@ void rig_stop_clean(struct rig *rig);
 PB(Scenario) * rig_scenario(const char *text);
 /* Runs it; the result is the caller's: pb_free(). */
 PB(RunResult) * rig_run(struct rig *rig, const char *text);
+/* The same, and its verdict is that one. */
+PB(RunResult) * rig_run_for(struct rig *rig, PB(VerdictKind) verdict, const char *text);
 /* The first part of that kind; fails the test when there is none. */
 const PB(VerdictPart) * rig_part(const PB(RunResult) * result, const char *kind);
 

@@ -89,8 +89,7 @@ Test(engine, all_28_ops, .timeout = 240)
 	struct rig rig = {0};
 	const uint32_t of_cpusets = 1u << OP_SET_CPUSET | 1u << OP_CLEAR_CPUSET | 1u << OP_SWAP_CPUSETS;
 	rig_start(&rig);
-	PB(RunResult) *result = rig_run(&rig, every_op);
-	cr_assert_eq(result->verdict->verdict, VERDICT(PASS), "%s", result->verdict->summary);
+	PB(RunResult) *result = rig_run_for(&rig, VERDICT(PASS), every_op);
 	uint32_t kinds = kinds_in(result);
 	/* Two steps' worth of workers have reported, each with work done. */
 	cr_assert_geq(result->n_workers, 5);
@@ -98,8 +97,7 @@ Test(engine, all_28_ops, .timeout = 240)
 		cr_expect_not(result->workers[i]->missing);
 	pb_free(result);
 	if (rig.cpuset) {
-		result = rig_run(&rig, cpuset_ops);
-		cr_assert_eq(result->verdict->verdict, VERDICT(PASS), "%s", result->verdict->summary);
+		result = rig_run_for(&rig, VERDICT(PASS), cpuset_ops);
 		kinds |= kinds_in(result);
 		cr_assert_eq(kinds, (UINT32_C(1) << OP_KINDS) - 1);
 		pb_free(result);
@@ -107,8 +105,7 @@ Test(engine, all_28_ops, .timeout = 240)
 		printf("SKIP part: this machine's cgroup v2 has no cpuset controller: SetCpuset, SwapCpusets "
 		       "and ClearCpuset are "
 		       "not walked\n");
-		result = rig_run(&rig, cpuset_ops);
-		cr_assert_eq(result->verdict->verdict, VERDICT(FAIL));
+		result = rig_run_for(&rig, VERDICT(FAIL), cpuset_ops);
 		cr_assert(strstr(result->verdict->summary, "controller cpuset, which steps[0].ops[2] needs"),
 			"%s", result->verdict->summary);
 		cr_assert_eq(kinds | of_cpusets, (UINT32_C(1) << OP_KINDS) - 1);
@@ -121,21 +118,19 @@ Test(engine, workers_are_judged, .timeout = 240)
 {
 	struct rig rig = {0};
 	rig_start(&rig);
-	PB(RunResult) *result =
-		rig_run(&rig, "duration: 1s\nbackdrop: {cgroups: [{name: web}]}\nsteps: [{hold: "
-			      "{frac: 0.5}}]\nassertions: {not_stuck: {}, isolation: {}, max_gap: 5m}\n");
-	cr_assert_eq(result->verdict->verdict, VERDICT(PASS), "%s", result->verdict->summary);
+	PB(RunResult) *result = rig_run_for(&rig, VERDICT(PASS),
+		"duration: 1s\nbackdrop: {cgroups: [{name: web}]}\nsteps: [{hold: "
+		"{frac: 0.5}}]\nassertions: {not_stuck: {}, isolation: {}, max_gap: 5m}\n");
 	cr_assert_gt(result->steps[0]->total_iterations + result->workers[0]->units, 0);
 	cr_assert(result->workers[0]->backdrop);
 	pb_free(result);
 	/* A cgroup that is frozen for the whole step makes no progress in it: its step's assertion says so.
 	 */
-	result = rig_run(&rig,
+	result = rig_run_for(&rig, VERDICT(FAIL),
 		"duration: 100s\nbackdrop: {cgroups: [{name: web}]}\nsteps: [{ops: [{freeze_cgroup: "
 		"{cgroup: web}}], hold: {fixed: 400ms},\n"
 		"  assertions: {max_gap: 100ms}}, {ops: [{unfreeze_cgroup: {cgroup: web}}], hold: "
 		"{fixed: 200ms}}]\n");
-	cr_assert_eq(result->verdict->verdict, VERDICT(FAIL), "%s", result->verdict->summary);
 	pb_free(result);
 	rig_stop_clean(&rig);
 }
@@ -163,19 +158,17 @@ Test(engine, failed_payload_check_fails_the_verdict, .timeout = 240)
 {
 	struct rig rig = {0};
 	rig_start(&rig);
-	PB(RunResult) *result = rig_run(&rig,
+	PB(RunResult) *result = rig_run_for(&rig, VERDICT(FAIL),
 		"duration: 100s\npayloads: [{name: bad, program: 'false', checks: [{exit_code_eq: 0}]}]\n"
 		"steps: [{ops: [{run_payload: {payload: bad}}, {wait_payload: {name: bad}}], hold: {fixed: "
 		"\"0\"}}]\n");
-	cr_assert_eq(result->verdict->verdict, VERDICT(FAIL));
 	cr_assert(strstr(rig_part(result, "payload_check")->message, "payload 'bad' (exited 1)"), "%s",
 		rig_part(result, "payload_check")->message);
 	pb_free(result);
 	/* Not waited for: drained at the step's end, and checked all the same. */
-	result = rig_run(&rig,
+	result = rig_run_for(&rig, VERDICT(FAIL),
 		"duration: 2s\npayloads: [{name: bad, program: 'false', checks: [{exit_code_eq: 0}]}]\n"
 		"steps: [{ops: [{run_payload: {payload: bad}}], hold: {fixed: 300ms}}]\n");
-	cr_assert_eq(result->verdict->verdict, VERDICT(FAIL));
 	cr_assert_eq(result->n_payloads, 1);
 	pb_free(result);
 	rig_stop_clean(&rig);
@@ -185,18 +178,17 @@ Test(engine, loop_in_the_agent_and_here, .timeout = 240)
 {
 	struct rig rig = {0};
 	rig_start(&rig);
-	PB(RunResult) *result =
-		rig_run(&rig, "duration: 3s\nsteps: [{setup: [{name: x}], ops: "
-			      "[{freeze_cgroup: {cgroup: x}}, {unfreeze_cgroup: {cgroup: x}}],\n"
-			      "  hold: {loop: 300ms}}]\n");
-	cr_assert_eq(result->verdict->verdict, VERDICT(PASS), "%s", result->verdict->summary);
+	PB(RunResult) *result = rig_run_for(&rig, VERDICT(PASS),
+		"duration: 3s\nsteps: [{setup: [{name: x}], ops: "
+		"[{freeze_cgroup: {cgroup: x}}, {unfreeze_cgroup: {cgroup: x}}],\n"
+		"  hold: {loop: 300ms}}]\n");
 	cr_assert_geq(result->steps[0]->passes, 1);
 	cr_assert_leq(result->steps[0]->passes + result->steps[0]->late_passes, 10);
 	pb_free(result);
-	result = rig_run(&rig, "duration: 3s\nsteps: [{ops: [{add_cgroup: x}, {read_kernel_hot: [{symbol: y, "
-			       "width: u32}], expect_error: FailedPrecondition},\n"
-			       "  {remove_cgroup: x}], hold: {loop: 300ms}}]\n");
-	cr_assert_eq(result->verdict->verdict, VERDICT(PASS), "%s", result->verdict->summary);
+	result = rig_run_for(&rig, VERDICT(PASS),
+		"duration: 3s\nsteps: [{ops: [{add_cgroup: x}, {read_kernel_hot: [{symbol: y, "
+		"width: u32}], expect_error: FailedPrecondition},\n"
+		"  {remove_cgroup: x}], hold: {loop: 300ms}}]\n");
 	cr_assert_geq(result->steps[0]->passes, 1);
 	pb_free(result);
 	rig_stop_clean(&rig);
@@ -212,12 +204,11 @@ Test(engine, cancelled_wait_comes_back_at_once, .timeout = 240)
 	struct rig rig = {.on_step = cancel};
 	rig_start(&rig);
 	uint64_t begin = clock_now_ns();
-	PB(RunResult) *result =
-		rig_run(&rig, "duration: 1h\nsteps: [{setup: [{name: x}], ops: [{freeze_cgroup: "
-			      "{cgroup: x}}, {unfreeze_cgroup: {cgroup: x}}], "
-			      "hold: {loop: 10ms}}]\n");
+	PB(RunResult) *result = rig_run_for(&rig, VERDICT(INCONCLUSIVE),
+		"duration: 1h\nsteps: [{setup: [{name: x}], ops: [{freeze_cgroup: "
+		"{cgroup: x}}, {unfreeze_cgroup: {cgroup: x}}], "
+		"hold: {loop: 10ms}}]\n");
 	cr_assert_lt(clock_now_ns() - begin, 200 * NS_PER_S);
-	cr_assert_eq(result->verdict->verdict, VERDICT(INCONCLUSIVE), "%s", result->verdict->summary);
 	pb_free(result);
 	rig_stop_clean(&rig);
 }
@@ -231,9 +222,8 @@ Test(engine, agent_that_is_killed, .timeout = 240)
 {
 	struct rig rig = {.on_step = kill_agent};
 	rig_start(&rig);
-	PB(RunResult) *result =
-		rig_run(&rig, "duration: 500ms\nsteps: [{hold: {frac: 0.5}}, {ops: [{add_cgroup: a}]}]\n");
-	cr_assert_eq(result->verdict->verdict, VERDICT(FAIL));
+	PB(RunResult) *result = rig_run_for(&rig, VERDICT(FAIL),
+		"duration: 500ms\nsteps: [{hold: {frac: 0.5}}, {ops: [{add_cgroup: a}]}]\n");
 	cr_assert_eq(rig_part(result, "guest_crash")->error->code,
 		SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_AGENT_LOST);
 	pb_free(result);
