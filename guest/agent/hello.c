@@ -52,7 +52,7 @@ static void add_controllers(struct agent *agent, struct arena *arena, PB(AgentHe
 				arena, &hello->controllers, &hello->n_controllers, arena_strdup(arena, word));
 }
 
-void hello_send(struct agent *agent)
+int hello_send(struct agent *agent, struct err *err)
 {
 	_cleanup_(arena_free_p) struct arena *arena = arena_new(1u << 20);
 	PB(AgentHello) message = SCHEDRIG__V1__AGENT_HELLO__INIT;
@@ -60,7 +60,7 @@ void hello_send(struct agent *agent)
 	struct utsname system;
 	struct timespec up;
 	if (!arena)
-		return;
+		return err_set_os(err, ERR_GUEST_OS, ENOMEM, "cannot greet the controller");
 	uname(&system);
 	clock_gettime(CLOCK_BOOTTIME, &up);
 	hello.major = WIRE_MAJOR;
@@ -80,7 +80,9 @@ void hello_send(struct agent *agent)
 	add_controllers(agent, arena, &message);
 	if (agent->config.in_vm)
 		add_missing(arena, &message);
-	link_send(agent, agent->link, WIRE_HELLO, 0, &message.base);
+	if (link_send(agent, agent->link, WIRE_HELLO, 0, &message.base) < 0)
+		return err_set_os(err, ERR_GUEST_OS, ENOMEM, "cannot greet the controller");
+	return 0;
 }
 
 static int take_layout(const PB(CpuLayout) * wire, struct cpu_layout *layout, struct err *err)
@@ -193,6 +195,5 @@ int hello_answer(struct agent *agent, const PB(ControllerHello) * hello)
 		ready.kernel_text = kernel_text();
 	if (prepare(agent, hello, &notes, &err) < 0)
 		ready.error = ops_error(arena, &err);
-	link_send(agent, agent->link, WIRE_READY, 0, &ready.base);
-	return 0;
+	return link_send(agent, agent->link, WIRE_READY, 0, &ready.base);
 }

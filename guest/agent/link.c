@@ -48,10 +48,11 @@ static void refuse_now(struct agent *agent, uint64_t link, uint64_t seq)
 		drop(agent, "there is no memory for an answer");
 }
 
-static void send_now(void *arg)
+/* -ENOMEM: a greeting or its end was not sent. Requests have been refused instead. */
+static int send_out(struct outgoing *out)
 {
-	struct outgoing *out = arg;
 	struct agent *agent = out->agent;
+	bool greeting = out->type == WIRE_HELLO || out->type == WIRE_READY;
 	int r = 0;
 	if (agent->conn && agent->link == out->link) {
 		size_t at = 0;
@@ -70,6 +71,12 @@ static void send_now(void *arg)
 			refuse_now(agent, out->link, out->seq);
 	}
 	free(out);
+	return greeting && r == -ENOMEM ? r : 0;
+}
+
+static void send_now(void *arg)
+{
+	(void)send_out(arg);
 }
 
 static struct outgoing *pack(
@@ -103,7 +110,7 @@ static int queue(
 	if (!out)
 		return -ENOMEM;
 	if (loop_is_current(agent->loop)) {
-		send_now(out);
+		return send_out(out);
 	} else if (loop_post(agent->loop, agent, send_now, out) < 0) {
 		free(out);
 		return -ENOMEM;
@@ -111,11 +118,13 @@ static int queue(
 	return 0;
 }
 
-void link_send(
+int link_send(
 	struct agent *agent, uint64_t link, uint16_t type, uint64_t seq, const ProtobufCMessage *message)
 {
-	if (queue(agent, link, type, seq, message) < 0 && type == WIRE_ERROR)
+	int r = queue(agent, link, type, seq, message);
+	if (r < 0 && type == WIRE_ERROR)
 		refuse_now(agent, link, seq); /* errors are the loop thread's */
+	return r;
 }
 
 void link_answer(struct agent *agent, struct job *job, const PB(AgentResponse) * response)
@@ -270,7 +279,8 @@ static void on_hello(struct agent *agent, const uint8_t *payload, size_t length)
 	int r = hello ? hello_answer(agent, hello) : -EPROTO;
 	pb_free(hello);
 	if (r < 0) {
-		drop(agent, "the controller's hello cannot be understood");
+		drop(agent, r == -ENOMEM ? "there is no memory for the answer to the controller's hello"
+					 : "the controller's hello cannot be understood");
 		return;
 	}
 	agent->greeted = agent->ever_greeted = true;
@@ -376,7 +386,16 @@ static void connected(struct agent *agent, int fd)
 		retry_later(agent);
 		return;
 	}
-	hello_send(agent);
+	if (hello_send(agent, &err) == 0)
+		return;
+	/* Nobody is told anything over a link without a greeting. */
+	if (agent->ever_greeted) {
+		drop(agent, err.message);
+		return;
+	}
+	agent->err = err;
+	agent->result = err_errno(err.code);
+	loop_stop(agent->loop);
 }
 
 static void connect_failed(struct agent *agent, int errnum)

@@ -97,8 +97,8 @@ struct agent {
 int link_start(struct agent *agent, struct err *err) must_check;
 void link_stop(struct agent *agent);
 /* Any thread. Packs message and sends it on the connection `link`, in parts if need be; dropped if that is
- * gone, or there is no memory. */
-void link_send(
+ * gone. 0, or -ENOMEM: it was not sent; those who may lose what they send do not look. */
+int link_send(
 	struct agent *agent, uint64_t link, uint16_t type, uint64_t seq, const ProtobufCMessage *message);
 /* Lane threads. The answer to a job; marks it answered unless there was no memory. */
 void link_answer(struct agent *agent, struct job *job, const PB(AgentResponse) * response);
@@ -110,7 +110,7 @@ void link_event(struct agent *agent, const PB(AgentEvent) * event);
 void link_warn(struct agent *agent, const char *text);
 
 /* hello.c: loop thread */
-void hello_send(struct agent *agent);
+int hello_send(struct agent *agent, struct err *err) must_check;
 /* The controller's answer. 0 and AgentReady sent (with or without an error), or -EPROTO. */
 int hello_answer(struct agent *agent, const PB(ControllerHello) * hello);
 

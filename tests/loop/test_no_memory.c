@@ -49,6 +49,15 @@ void *__wrap_realloc(void *old, size_t size)
 	return refused() ? NULL : __real_realloc(old, size);
 }
 
+/* The first arena of the loop's thread is the greeting's. */
+static bool no_greeting;
+struct arena *__real_arena_new(size_t cap_bytes);
+struct arena *__wrap_arena_new(size_t cap_bytes);
+struct arena *__wrap_arena_new(size_t cap_bytes)
+{
+	return no_greeting ? NULL : __real_arena_new(cap_bytes);
+}
+
 static struct peer peer;
 static struct agent_config config;
 
@@ -158,4 +167,26 @@ Test(no_memory, every_request_is_answered, .timeout = 240)
 	atomic_store(&starving, NOBODY);
 	ask_all(false);
 	stop();
+}
+
+/* It ends, and says why: over a link without a greeting nothing can be told. */
+Test(no_memory, for_the_greeting, .timeout = 240)
+{
+	struct err err = ERR_INIT;
+	int fds[2];
+	char byte;
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	config = (struct agent_config){.fd = fds[1],
+		.root_fd = open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+		.stray_fd = -1,
+		.staged = "/bin"};
+	test_thread = pthread_self();
+	no_greeting = true;
+	cr_assert_lt(agent_run(&config, &err), 0);
+	cr_expect_eq(err.code, ERR_GUEST_OS);
+	cr_expect_eq(err.os_errno, ENOMEM);
+	cr_expect(strstr(err.message, "cannot greet the controller"), "%s", err.message);
+	cr_expect_eq(read(fds[0], &byte, 1), 0, "the link is closed, and nothing came over it");
+	close(fds[0]);
+	close(config.root_fd);
 }
