@@ -6,6 +6,7 @@
 #include "host/engine/files.h"
 #include "host/engine/metrics.h"
 #include "proto/pb.h"
+#include "proto/wire.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -148,6 +149,11 @@ static int fetch(struct engine *engine, uint64_t id, bool errors, struct text *t
 			return err_set(err, ERR_INTERNAL, "the agent has more output than it keeps");
 		if (!chunk->data.len)
 			return 0;
+		/* So there are few of them, however it is cut. */
+		if (chunk->data.len < WIRE_CHUNK_BYTES && text->length + chunk->data.len < chunk->size)
+			return err_set(err, ERR_INTERNAL,
+				"the agent sent %zu bytes of %llu, at %zu, where %u are due", chunk->data.len,
+				(unsigned long long)chunk->size, text->length, WIRE_CHUNK_BYTES);
 		char *more = realloc(text->bytes, text->length + chunk->data.len);
 		if (!more)
 			return err_set_os(err, ERR_HOST, ENOMEM, "cannot take the output");

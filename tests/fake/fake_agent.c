@@ -123,9 +123,9 @@ static void note(struct fake_agent *agent, const Schedrig__V1__AgentRequest *req
 		[SCHEDRIG__V1__AGENT_REQUEST__KIND_SET_PHASE] = 'P',
 		[SCHEDRIG__V1__AGENT_REQUEST__KIND_CANCEL_OPS] = 'C',
 		[SCHEDRIG__V1__AGENT_REQUEST__KIND_END_ADHOC] = 'D'};
-	unsigned at = atomic_load(&agent->asked);
+	unsigned at = atomic_load(&agent->asked), kind = (unsigned)request->kind_case;
 	if (at + 1 < sizeof(agent->log))
-		agent->log[at] = letters[request->kind_case];
+		agent->log[at] = kind < sizeof(letters) && letters[kind] ? letters[kind] : '?';
 	if (request->kind_case == SCHEDRIG__V1__AGENT_REQUEST__KIND_APPLY_OPS)
 		atomic_fetch_add(&agent->ops, (unsigned)request->apply_ops->n_ops);
 	atomic_store(&agent->asked, at + 1);

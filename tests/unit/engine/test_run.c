@@ -171,6 +171,57 @@ Test(run, workers_are_told_about)
 	rig_stop(&rig);
 }
 
+/* Two payloads that wrote a thousand bytes: the first one's output comes byte by byte, the other's is whole.
+ */
+static bool dribbles(
+	struct fake_agent *agent, uint64_t seq, const Schedrig__V1__AgentRequest *request, void *arg)
+{
+	static char bytes[1000];
+	Schedrig__V1__AgentResponse response = SCHEDRIG__V1__AGENT_RESPONSE__INIT;
+	Schedrig__V1__Teardown teardown = SCHEDRIG__V1__TEARDOWN__INIT;
+	Schedrig__V1__PayloadReport reports[2], *list[2] = {&reports[0], &reports[1]};
+	Schedrig__V1__FileChunk chunk = SCHEDRIG__V1__FILE_CHUNK__INIT;
+	for (unsigned i = 0; i < 2; i++) {
+		schedrig__v1__payload_report__init(&reports[i]);
+		reports[i].name = (char *)(i ? "whole" : "slow");
+		reports[i].output_id = i + 1;
+		reports[i].stdout_bytes = sizeof(bytes);
+	}
+	if (request->kind_case == SCHEDRIG__V1__AGENT_REQUEST__KIND_END_SCENARIO) {
+		teardown.payloads = list;
+		teardown.n_payloads = 2;
+		response.kind_case = SCHEDRIG__V1__AGENT_RESPONSE__KIND_TEARDOWN;
+		response.teardown = &teardown;
+	} else if (request->kind_case == SCHEDRIG__V1__AGENT_REQUEST__KIND_FETCH_OUTPUT) {
+		++*(unsigned *)arg;
+		chunk.size = sizeof(bytes);
+		chunk.data.data = (uint8_t *)bytes;
+		chunk.data.len = request->fetch_output->id == 1 ? 1 : sizeof(bytes);
+		response.kind_case = SCHEDRIG__V1__AGENT_RESPONSE__KIND_CHUNK;
+		response.chunk = &chunk;
+	} else {
+		return false;
+	}
+	fake_agent_answer(agent, seq, &response);
+	return true;
+}
+
+Test(run, output_that_comes_byte_by_byte_is_refused)
+{
+	unsigned fetched = 0;
+	struct rig rig = {.agent = {.request = dribbles, .arg = &fetched}};
+	rig_start(&rig);
+	Schedrig__V1__RunResult *result = run(&rig, "duration: 20ms\nsteps: [{}]\n");
+	cr_assert_eq(result->n_payloads, 2);
+	cr_assert_eq(result->payloads[0]->n_notes, 1);
+	cr_assert(strstr(result->payloads[0]->notes[0], "sent 1 bytes of 1000"), "%s",
+		result->payloads[0]->notes[0]);
+	cr_assert_eq(result->payloads[1]->n_notes, 0);
+	cr_assert_eq(fetched, 2);
+	pb_free(result);
+	rig_stop(&rig);
+}
+
 static bool second_op_fails(
 	struct fake_agent *agent, uint64_t seq, const Schedrig__V1__AgentRequest *request, void *arg)
 {
