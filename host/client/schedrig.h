@@ -75,7 +75,7 @@ int schedrig_submit(struct schedrig *schedrig, const Schedrig__V1__Scenario *sce
 int schedrig_answer_factory(struct schedrig *schedrig, uint64_t ask, Schedrig__V1__CgroupDef *const *cgroups,
 	size_t n_cgroups, const char *refused, struct err *err) must_check;
 /* deadline_ns: 0 = the ops' own. On failure of an op *ret holds the results up to and with it, if any came.
- */
+ * Within a freeze of this connection's cold ops and captures use that; ops of the agent are refused. */
 int schedrig_apply(struct schedrig *schedrig, const Schedrig__V1__ApplyRequest *apply, uint64_t deadline_ns,
 	Schedrig__V1__ApplyResponse **ret, struct err *err) must_check;
 /* Removes what Apply made. */

@@ -5,6 +5,7 @@
  *   e2e-maps make             makes them, says "ready", keeps them until it is killed
  *   e2e-maps show NAME KEY    prints the first 8 bytes of that element as a number, of every CPU in turn */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/btf.h>
 #include <stdint.h>
@@ -29,9 +30,10 @@ static void die(const char *what)
 
 /* 1 int; 2 u64; 3 struct counts {u64 hits; int misses; struct counts *next}; 4 int nr_enqueued; 5 u64 total;
  * 6 section .bss; 7 pointer to 3; 8 struct task_struct {int pid}; 9 pointer to 8; 10 struct holder {struct
- * task_struct *task} */
+ * task_struct *task}; 11 struct where {u64 group; int cpu; int node} */
 static const char strings[] =
-	"\0int\0u64\0counts\0hits\0misses\0next\0nr_enqueued\0total\0.bss\0task_struct\0pid\0holder\0task";
+	"\0int\0u64\0counts\0hits\0misses\0next\0nr_enqueued\0total\0.bss\0task_struct\0pid\0holder\0task"
+	"\0where\0group\0cpu\0node";
 
 static uint32_t str(const char *name)
 {
@@ -54,7 +56,9 @@ static int types_load(void)
 		0, INFO(BTF_KIND_PTR, 0), 3,                                       /* */
 		str("task_struct"), INFO(BTF_KIND_STRUCT, 1), 4, str("pid"), 1, 0, /* */
 		0, INFO(BTF_KIND_PTR, 0), 8,                                       /* */
-		str("holder"), INFO(BTF_KIND_STRUCT, 1), 8, str("task"), 9, 0};
+		str("holder"), INFO(BTF_KIND_STRUCT, 1), 8, str("task"), 9, 0,     /* */
+		str("where"), INFO(BTF_KIND_STRUCT, 3), 16, str("group"), 2, 0,    /* */
+		str("cpu"), 1, 64, str("node"), 1, 96};
 	struct {
 		struct btf_header header;
 		uint32_t words[sizeof(words) / sizeof(words[0])];
@@ -85,6 +89,7 @@ static int types_load(void)
 struct shape {
 	const char *name;
 	unsigned kind, flags, key_bytes, value_bytes, entries, key_type, value_type;
+	int inner; /* a map of the kind that it holds */
 };
 
 static int map_make(int types, const struct shape *shape)
@@ -98,6 +103,7 @@ static int map_make(int types, const struct shape *shape)
 	attr.btf_key_type_id = shape->key_type;
 	attr.btf_value_type_id = shape->value_type;
 	attr.btf_fd = shape->value_type ? (uint32_t)types : 0;
+	attr.inner_map_fd = (uint32_t)shape->inner;
 	snprintf(attr.map_name, sizeof(attr.map_name), "%s", shape->name);
 	int fd = (int)bpf(BPF_MAP_CREATE, &attr);
 	if (fd < 0)
@@ -135,6 +141,40 @@ struct counts {
 	uint64_t next;
 };
 
+/* include/uapi/linux/bpf.h, for headers before Linux 6.2. */
+#define MAP_TYPE_CGRP_STORAGE 32
+
+/* Keys of other forms than one number, and elements that belong to something. */
+static void make_others(int types)
+{
+	static const struct {
+		uint64_t group;
+		int32_t cpu, node;
+	} where = {7, 3, 4};
+	static const char text[16] = "swapper";
+	const uint32_t zero = 0;
+	int root = open("/sys/fs/cgroup", O_RDONLY | O_DIRECTORY),
+	    self = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	int fd = map_make(types, &(struct shape){"e2e_where", BPF_MAP_TYPE_HASH, 0, 16, 24, 10, 11, 3, 0});
+	map_set(fd, &where, &(struct counts){4711, 0, 0});
+	map_set(fd, text, &(struct counts){4712, 0, 0});
+	int outer = map_make(types, &(struct shape){.name = "e2e_outer",
+					    .kind = BPF_MAP_TYPE_ARRAY_OF_MAPS,
+					    .key_bytes = 4,
+					    .value_bytes = 4,
+					    .entries = 1,
+					    .inner = fd});
+	map_set(outer, &zero, &fd);
+	if (root < 0 || self < 0)
+		die("root cgroup, or own pidfd");
+	fd = map_make(types,
+		&(struct shape){"e2e_task", BPF_MAP_TYPE_TASK_STORAGE, BPF_F_NO_PREALLOC, 4, 24, 0, 1, 3, 0});
+	map_set(fd, &self, &(struct counts){31337, 0, 0});
+	fd = map_make(types,
+		&(struct shape){"e2e_cgroup", MAP_TYPE_CGRP_STORAGE, BPF_F_NO_PREALLOC, 4, 24, 0, 1, 3, 0});
+	map_set(fd, &root, &(struct counts){271828, 0, 0});
+}
+
 static void make(void)
 {
 	int types = types_load();
@@ -166,6 +206,7 @@ static void make(void)
 	fd = map_make(types, &(struct shape){"e2e_plain", BPF_MAP_TYPE_ARRAY, 0, 4, 8, 3, 0, 0});
 	for (key = 0; key < 3; key++)
 		map_set(fd, &key, &wide[key]);
+	make_others(types);
 	uint64_t task = symbol("init_task");
 	fd = map_make(types, &(struct shape){"e2e_holder", BPF_MAP_TYPE_ARRAY, 0, 4, 8, 1, 1, 10});
 	map_set(fd, &zero, &task);

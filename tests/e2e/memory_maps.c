@@ -49,6 +49,9 @@ static bool same(const char *path, const char *map, unsigned key, unsigned cpu)
 	return false;
 }
 
+/* Of who made them. */
+static json_int_t maker;
+
 static void make_maps(void)
 {
 	const char *path = scratch_path("make-maps.yaml");
@@ -58,6 +61,8 @@ static void make_maps(void)
 	EXPECT(fd_replace_file(path, file, strlen(file), 0644, NULL) == 0);
 	_cleanup_json_ json_t *answer = CLIENT("apply", path);
 	EXPECT(answer != NULL);
+	maker = json_number(answer, "results[0].pids[0]");
+	EXPECT(maker > 1);
 }
 
 /* The maker runs on: until its last map is there, there is none of that name. */
@@ -92,6 +97,15 @@ void test_maps(void)
 	EXPECT(map_says("e2e_hash", 5, 0) == 123456789);
 	EXPECT(PRINTS(" was ", "write", "--cold", "map(\"e2e_stats\")[2]@1.hits+=5"));
 	EXPECT(map_says("e2e_stats", 2, 1) == 1006);
+	char path[64];
+	snprintf(path, sizeof(path), "map(\"e2e_task\")[%lld].hits", (long long)maker);
+	EXPECT(PRINTS(" 31337", "read", path));
+	/* The root's directory has inode number 1. */
+	EXPECT(PRINTS(" 271828", "read", "--cold", "map(\"e2e_cgroup\")[1].hits"));
+	EXPECT(PRINTS(" 4711", "read", "map(\"e2e_where\")[7, 3, 4].hits"));
+	EXPECT(PRINTS(" 4712", "read", "map(\"e2e_where\")[\"swapper\"].hits"));
+	EXPECT(PRINTS(" 4712", "read", "map(\"e2e_where\")[hex(7377617070657200 0000000000000000)].hits"));
+	EXPECT(PRINTS("\"e2e_where\"", "read", "map(\"e2e_outer\")[0]->name"));
 	/* The program's idea of a task is its PID: the rest is the kernel's. */
 	EXPECT(PRINTS("\"swapper/0\"", "read", "map(\"e2e_holder\").task->comm"));
 	EXPECT(PRINTS("struct counts", "resolve", "map(\"e2e_hash\")[5]"));

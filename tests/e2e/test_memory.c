@@ -270,15 +270,18 @@ static const struct {
 	{"bases of a kernel that randomised them", test_bases, true},
 	{"symbols and types of modules", test_modules, true},
 	{"every symbol of the image is the guest's", test_all_symbols, true},
+	{"a cold batch is one moment to the guest", test_batches},
+	{"lists of ops in a freeze of the client's own", test_own_freeze},
 };
 
 int main(int argc, char **argv)
 {
 	/* Everything here must hold wherever the kernel has its direct map: other programs have it in its
 	 * usual place. */
-	static char maps[300], witness[300];
+	static char checks[300], maps[300], witness[300];
 	static const char *options[] = {"--kaslr", "--symbols", "image", "--stage", "sh=/bin/sh", "--stage",
-		"sleep=/bin/sleep", "--stage", "grep=/bin/grep", "--stage", maps, "--stage", witness, NULL};
+		"sleep=/bin/sleep", "--stage", "grep=/bin/grep", "--stage", checks, "--stage", maps,
+		"--stage", witness, NULL};
 	bool by_guest = argc == 3 && strcmp(argv[2], "guest-symbols") == 0;
 	if (argc != 2 && !by_guest) {
 		fprintf(stderr, "usage: %s KERNEL [guest-symbols]\n", argv[0]);
@@ -288,6 +291,7 @@ int main(int argc, char **argv)
 	if (by_guest)
 		options[2] = "guest";
 	harness_begin(argc, argv);
+	snprintf(checks, sizeof(checks), "e2e-checks=%s", program_path("../tests/e2e/e2e-checks"));
 	snprintf(maps, sizeof(maps), "e2e-maps=%s", program_path("../tests/e2e/e2e-maps"));
 	snprintf(witness, sizeof(witness), "e2e-witness=%s", program_path("../tests/e2e/e2e-witness"));
 	if (!vm_up(&vm, argv[1], "1n1l1c2t", true, options)) {
