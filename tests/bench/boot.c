@@ -42,28 +42,34 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+/* A side that does not come up is told and left out; without any boot of ours there is nothing to tell. */
 static bool measure(unsigned runs)
 {
 	static double ms[N_KINDS][RUNS_MAX];
+	unsigned n[N_KINDS] = {0};
 	for (unsigned i = 0; i < runs; i++)
 		for (enum kind kind = 0; kind < N_KINDS; kind++) {
-			ms[kind][i] = run(kind);
-			if (ms[kind][i] < 0) {
-				fprintf(stderr, "%s: no boot\n", names[kind]);
-				return false;
+			double one = run(kind);
+			if (one < 0) {
+				fprintf(stderr, "%-24s did not come up\n", names[kind]);
+				continue;
 			}
-			fprintf(stderr, "%-24s %8.0f ms\n", names[kind], ms[kind][i]);
+			fprintf(stderr, "%-24s %8.0f ms\n", names[kind], one);
+			ms[kind][n[kind]++] = one;
 		}
 	for (enum kind kind = 0; kind < N_KINDS; kind++) {
-		qsort(ms[kind], runs, sizeof(ms[kind][0]), compare);
-		printf("%-24s median %8.0f ms  min %8.0f  max %8.0f", names[kind], ms[kind][runs / 2],
-			ms[kind][0], ms[kind][runs - 1]);
-		if (kind == SCHEDRIG)
-			printf("\n");
-		else
-			printf("   we: %.2f of it\n", ms[SCHEDRIG][runs / 2] / ms[kind][runs / 2]);
+		printf("%-24s %u of %u came up", names[kind], n[kind], runs);
+		if (n[kind]) {
+			qsort(ms[kind], n[kind], sizeof(ms[kind][0]), compare);
+			printf("  median %8.0f ms  min %8.0f  max %8.0f", ms[kind][n[kind] / 2], ms[kind][0],
+				ms[kind][n[kind] - 1]);
+			if (kind != SCHEDRIG && n[SCHEDRIG])
+				printf("   we: %.2f of it",
+					ms[SCHEDRIG][n[SCHEDRIG] / 2] / ms[kind][n[kind] / 2]);
+		}
+		printf("\n");
 	}
-	return true;
+	return n[SCHEDRIG] == runs;
 }
 
 int main(int argc, char **argv)
