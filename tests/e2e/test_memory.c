@@ -112,6 +112,38 @@ static void test_jiffies_advance(void)
 	EXPECT(before > 0 && after > before, "%lld, then %lld", before, after);
 }
 
+/* Paths of the command line and of a file, in rounds that are as far apart as asked for. */
+static void test_rounds_of_reads(void)
+{
+	enum { ROUNDS = 4 };
+	const char *path = scratch_path("paths");
+	static const char file[] = "# comment\n\n  total_forks\t\ninit_task.pid\n";
+	EXPECT(fd_replace_file(path, file, strlen(file), 0644, NULL) == 0);
+	_cleanup_run_ struct run run;
+	vm_client(&vm,
+		(const char *const[]){
+			"read", "--count", "4", "--every", "30ms", "--file", path, "jiffies_64", NULL},
+		60, &run);
+	EXPECT(run.status == 0, "exit %d: %s", run.status, strbuf_str(&run.err));
+	const char *at = strbuf_str(&run.out);
+	unsigned long long before[2] = {0};
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		double seconds;
+		unsigned long long jiffies, forks, pid;
+		int length = 0;
+		sscanf(at, "# %lf s jiffies_64 %*s %llu total_forks %*s %llu init_task.pid %*s %llu %n",
+			&seconds, &jiffies, &forks, &pid, &length);
+		EXPECT(length > 0, "round %u of: %s", round, strbuf_str(&run.out));
+		EXPECT(seconds >= round * 0.03, "round %u after %f s", round, seconds);
+		EXPECT(jiffies >= before[0] && forks >= before[1] && pid == 0);
+		before[0] = jiffies;
+		before[1] = forks;
+		at += length;
+	}
+	EXPECT(*at == '\0' && before[0] > 0, "more than %d rounds: %s", ROUNDS, at);
+	EXPECT(FAILS(64, "total_fork", "read", "--count", "2", "jiffies_64", "total_forkz"));
+}
+
 static void test_forks_are_those_of_proc_stat(void)
 {
 	char text[64];
@@ -257,6 +289,7 @@ static const struct {
 	{"a process to look at", start_sleeper, true},
 	{"names of tasks through pointers and PIDs", test_names, true},
 	{"jiffies advance", test_jiffies_advance},
+	{"many paths, again and again", test_rounds_of_reads},
 	{"total_forks is processes of /proc/stat", test_forks_are_those_of_proc_stat},
 	{"kernel_cpustat is /proc/stat", test_cpu_time_is_that_of_proc_stat},
 	{"every CPU at once", test_every_cpu, true},

@@ -101,6 +101,11 @@ expect 'no controller' 69 'there is no socket none.sock' "$schedrig" -s none.soc
 expect 'not a socket' 69 'empty.sock is no socket' "$schedrig" -s empty.sock info
 expect 'submit: mistakes first, no controller needed' 64 'wrong.yaml:2:' "$schedrig" -s none.sock submit wrong.yaml
 expect 'read: wrong width' 64 'u8, u16, u32, u64' "$schedrig" -s none.sock read jiffies:u7
+expect 'read: never' 64 '--count: 0 is no count' "$schedrig" -s none.sock read --count 0 jiffies
+expect 'read: at what times?' 64 '--every: ' "$schedrig" -s none.sock read --count 2 --every 5 jiffies
+expect 'read: no file of paths' 64 'none.txt' "$schedrig" -s none.sock read --file none.txt
+expect 'read: a file without paths' 64 'has no paths' "$schedrig" -s none.sock read --file <(echo '# none')
+expect 'read: nothing' 64 'Usage: ' "$schedrig" -s none.sock read --count 2
 expect 'write: no value' 64 'TARGET=VALUE' "$schedrig" -s none.sock write jiffies
 expect 'write: negative, too far' 64 'does not fit into 8 bits' "$schedrig" -s none.sock write jiffies:u8=-129
 expect 'write: half a byte' 64 'two a byte' "$schedrig" -s none.sock write jiffies:bytes=abc
