@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Linked into a program: a kernel that cannot make a process in a cgroup. SCHEDRIG_OLD_KERNEL is what it says
  * to CLONE_INTO_CGROUP: "ENOSYS" (to any clone3(), Linux 5.2), "E2BIG" (5.4), "EINVAL" (5.6). */
+#include "tests/fake/raw_syscall.h"
+
 #include <errno.h>
 #include <linux/sched.h>
 #include <stdarg.h>
@@ -25,26 +27,14 @@ static int answer(long number, const struct clone_args *args)
 long syscall(long number, ...)
 {
 	va_list args;
-	long a[6];
+	long a[RAW_SYSCALL_ARGS];
 	va_start(args, number);
-	for (unsigned i = 0; i < 6; i++)
-		a[i] = va_arg(args, long);
+	raw_syscall_take(args, a);
 	va_end(args);
 	int refused = answer(number, (const struct clone_args *)a[0]);
 	if (refused) {
 		errno = refused;
 		return -1;
 	}
-	long result;
-	register long r10 __asm__("r10") = a[3];
-	register long r8 __asm__("r8") = a[4];
-	register long r9 __asm__("r9") = a[5];
-	__asm__ volatile("syscall"
-			 : "=a"(result)
-			 : "a"(number), "D"(a[0]), "S"(a[1]), "d"(a[2]), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
-	if (result >= 0 || result < -4095)
-		return result;
-	errno = (int)-result;
-	return -1;
+	return raw_syscall(number, a);
 }

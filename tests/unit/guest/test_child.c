@@ -3,6 +3,7 @@
  * child is known is not lost. */
 #include "common/clock.h"
 #include "guest/child/child.h"
+#include "tests/fake/raw_syscall.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -27,10 +28,9 @@ static void (*after_clone)(pid_t pid);
 long syscall(long number, ...)
 {
 	va_list args;
-	long a[6];
+	long a[RAW_SYSCALL_ARGS];
 	va_start(args, number);
-	for (unsigned i = 0; i < 6; i++)
-		a[i] = va_arg(args, long);
+	raw_syscall_take(args, a);
 	va_end(args);
 	if (number == SYS_clone3 &&
 		(refuse_clone3 || (refuse_into && ((struct clone_args *)a[0])->flags & CLONE_INTO_CGROUP))) {
@@ -39,20 +39,10 @@ long syscall(long number, ...)
 	}
 	if (number == SYS_clone3 && before_clone)
 		before_clone();
-	long result;
-	register long r10 __asm__("r10") = a[3];
-	register long r8 __asm__("r8") = a[4];
-	register long r9 __asm__("r9") = a[5];
-	__asm__ volatile("syscall"
-			 : "=a"(result)
-			 : "a"(number), "D"(a[0]), "S"(a[1]), "d"(a[2]), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
+	long result = raw_syscall(number, a);
 	if (number == SYS_clone3 && result > 0 && after_clone)
 		after_clone((pid_t)result);
-	if (result >= 0 || result < -4095)
-		return result;
-	errno = (int)-result;
-	return -1;
+	return result;
 }
 
 static void start(struct child *child, int status)
