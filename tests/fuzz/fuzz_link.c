@@ -36,7 +36,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 		abort();
 	link_accept(link, pair[0]);
 	char drop[4096];
-	for (size_t at = 0; !lost;) {
+	size_t at = 0;
+	while (!lost) {
 		ssize_t n = at < length ? send(pair[1], bytes + at, length - at, MSG_NOSIGNAL) : 0;
 		if (at == length)
 			shutdown(pair[1], SHUT_WR); /* the end must be noticed */

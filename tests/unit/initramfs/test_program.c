@@ -193,7 +193,7 @@ Test(program, broken_elf_is_an_error_and_no_crash)
 	expect_error(in_scratch("cut"), ERR_INVALID_ARGUMENT, "is a broken ELF file");
 	put_file(in_scratch("cut"), bytes, 200, 0755);
 	expect_error(in_scratch("cut"), ERR_INVALID_ARGUMENT, "is a broken ELF file");
-	bytes[18] = 183; /* EM_AARCH64 */
+	bytes[18] = (char)183; /* EM_AARCH64 */
 	put_file(in_scratch("arm"), bytes, length, 0755);
 	expect_error(in_scratch("arm"), ERR_INVALID_ARGUMENT, "is not a program for x86-64");
 	bytes[18] = 62;

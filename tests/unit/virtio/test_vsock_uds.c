@@ -115,8 +115,10 @@ Test(vsock_uds, without_descriptors_clients_wait_and_the_loop_does_not_spin)
 	struct event *timer = evtimer_new(base, on_over, &over);
 	struct timeval wait = clock_timeval(100 * NS_PER_MS);
 	cr_assert_eq(event_add(timer, &wait), 0);
-	for (; !over; turns++)
+	while (!over) {
 		event_base_loop(base, EVLOOP_ONCE);
+		turns++;
+	}
 	event_free(timer);
 	cr_assert_lt(turns, 50);
 	cr_assert_eq(vsock_stats(g.vsock).open, 0);

@@ -74,6 +74,7 @@ Test(boot_copy, falls_back_on_the_mapping)
 {
 	_cleanup_close_ int fd = sparse_file();
 	int pipes[2];
+	cr_assert_geq(fd, 0);
 	cr_assert_eq(pipe2(pipes, O_CLOEXEC), 0);
 	uint8_t *guest = calloc(1, FILE_BYTES);
 	struct boot_copy copy = {.out = guest, .in = content, .fd = pipes[0], .length = FILE_BYTES};
