@@ -34,6 +34,10 @@ enum wire_type {
 #define LIMIT_WORKERS 4096u
 #define LIMIT_ARGS 256u
 #define LIMIT_PAYLOADS 256u
+#define LIMIT_SCHEDULERS 64u
+#define LIMIT_SYSCTLS 64u
+#define LIMIT_SYSCTL_BYTES 4095u /* what the kernel takes in one write */
+#define LIMIT_RODATA 256u
 #define LIMIT_NAME_BYTES 128u
 #define LIMIT_COMM_BYTES 15u
 #define LIMIT_KERNEL_BATCH 16384u

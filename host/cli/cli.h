@@ -119,7 +119,10 @@ void cli_file_print_place(const struct cli_file *file, bool warning, const char 
 /* A scenario: its name defaults to the file's. */
 int cli_scenario_load(struct cli_file *file, const char *path);
 Schedrig__V1__Scenario *cli_scenario(const struct cli_file *file);
-/* Finds every mistake without a VM. layout and staged may be NULL: then nothing is checked against them. */
+/* The file that a scheduler's definition ships: a program or an object; "" for the kernel's own. */
+const char *cli_scheduler_file(const Schedrig__V1__Scheduler *scheduler);
+/* Finds every mistake without a VM. layout and staged may be NULL: then nothing is checked against them.
+ * Files that are here are looked at: a BPF object is no program. */
 int cli_scenario_check(
 	const struct cli_file *file, const struct cpu_layout *layout, const char *const *staged);
 

@@ -4,8 +4,10 @@
 
 #include "common/fd.h"
 #include "host/engine/engine.h"
+#include "host/initramfs/elf_info.h"
 #include "proto/pb.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -179,6 +181,59 @@ Schedrig__V1__Scenario *cli_scenario(const struct cli_file *file)
 	return (Schedrig__V1__Scenario *)file->message;
 }
 
+const char *cli_scheduler_file(const Schedrig__V1__Scheduler *scheduler)
+{
+	switch (scheduler->kind_case) {
+	case SCHEDRIG__V1__SCHEDULER__KIND_BINARY:
+		return scheduler->binary->program;
+	case SCHEDRIG__V1__SCHEDULER__KIND_OBJECT:
+		return scheduler->object->file;
+	case SCHEDRIG__V1__SCHEDULER__KIND_KERNEL_DEFAULT:
+	case SCHEDRIG__V1__SCHEDULER__KIND__NOT_SET:
+	case _SCHEDRIG__V1__SCHEDULER__KIND__CASE_IS_INT_SIZE:
+		break;
+	}
+	return "";
+}
+
+/* What only the bytes of a file tell, where its name has not told it yet. False after a mistake. */
+static bool kind_is_right(const struct cli_file *file, const char *place, const char *program, bool object)
+{
+	char path[PATH_MAX], text[PATH_MAX + 200];
+	size_t length = strlen(program);
+	bool told = length > 6 && strcmp(program + length - 6, ".bpf.o") == 0;
+	if (!*program || (told && !object) || !cli_find_program(program, path, sizeof(path)) ||
+		elf_is_bpf_object(path) == object)
+		return true;
+	snprintf(text, sizeof(text),
+		object ? "%s is no BPF object: a program that loads one is a scheduler of kind `binary`"
+		       : "%s is a BPF object, which is no program: define it in `schedulers` as an `object` "
+			 "and "
+			 "attach it with attach_scheduler",
+		path);
+	cli_file_print_place(file, false, place, text);
+	return false;
+}
+
+static int check_kinds(const struct cli_file *file)
+{
+	const Schedrig__V1__Scenario *s = cli_scenario(file);
+	char place[64];
+	int code = CLI_OK;
+	for (size_t i = 0; i < s->n_payloads; i++) {
+		snprintf(place, sizeof(place), "payloads[%zu].program", i);
+		if (!kind_is_right(file, place, s->payloads[i]->program, false))
+			code = CLI_USAGE;
+	}
+	for (size_t i = 0; i < s->n_schedulers; i++) {
+		bool object = s->schedulers[i]->kind_case == SCHEDRIG__V1__SCHEDULER__KIND_OBJECT;
+		snprintf(place, sizeof(place), "schedulers[%zu].%s", i, object ? "file" : "program");
+		if (!kind_is_right(file, place, cli_scheduler_file(s->schedulers[i]), object))
+			code = CLI_USAGE;
+	}
+	return code;
+}
+
 int cli_scenario_check(
 	const struct cli_file *file, const struct cpu_layout *layout, const char *const *staged)
 {
@@ -190,7 +245,7 @@ int cli_scenario_check(
 		cli_file_print_place(file, true, found->warnings[i]->place, found->warnings[i]->message);
 	for (size_t i = 0; i < found->n_errors; i++)
 		cli_file_print_place(file, false, found->errors[i]->place, found->errors[i]->message);
-	int code = found->n_errors ? CLI_USAGE : CLI_OK;
+	int code = found->n_errors ? CLI_USAGE : check_kinds(file);
 	pb_free(found);
 	return code;
 }

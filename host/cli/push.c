@@ -148,7 +148,7 @@ int cli_push_missing(struct schedrig *schedrig, const struct cli_file *file)
 	Schedrig__V1__ListStagedRequest ask = SCHEDRIG__V1__LIST_STAGED_REQUEST__INIT;
 	Schedrig__V1__ListStagedResponse *staged = NULL;
 	struct err err = ERR_INIT;
-	if (!scenario->n_payloads)
+	if (!scenario->n_payloads && !scenario->n_schedulers)
 		return CLI_OK;
 	if (schedrig_list_staged(schedrig, &ask, &staged, &err) < 0)
 		return cli_fail(&err);
@@ -158,6 +158,11 @@ int cli_push_missing(struct schedrig *schedrig, const struct cli_file *file)
 		code = push_if_missing(schedrig, staged, payload->program);
 		for (size_t k = 0; k < payload->n_files && code == CLI_OK; k++)
 			code = push_if_missing(schedrig, staged, payload->files[k]);
+	}
+	for (size_t i = 0; i < scenario->n_schedulers && code == CLI_OK; i++) {
+		code = push_if_missing(schedrig, staged, cli_scheduler_file(scenario->schedulers[i]));
+		if (code == CLI_OK)
+			code = push_if_missing(schedrig, staged, scenario->schedulers[i]->config);
 	}
 	schedrig_free_message(staged);
 	return code;

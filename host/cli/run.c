@@ -143,7 +143,7 @@ static int stage_one(struct run_args *args, const struct cli_file *file, const c
 	return stage(args, name, strlen(name), found);
 }
 
-static int stage_payloads(struct run_args *args, const struct cli_file *file)
+static int stage_programs(struct run_args *args, const struct cli_file *file)
 {
 	const Schedrig__V1__Scenario *scenario = cli_scenario(file);
 	const char *from[STAGE_MAX + 1] = {0};
@@ -159,6 +159,17 @@ static int stage_payloads(struct run_args *args, const struct cli_file *file)
 			one = stage_one(args, file, from, payload->files[k], place);
 			code = one != CLI_OK ? one : code;
 		}
+	}
+	for (size_t i = 0; i < scenario->n_schedulers; i++) {
+		const Schedrig__V1__Scheduler *scheduler = scenario->schedulers[i];
+		char place[64];
+		bool object = scheduler->kind_case == SCHEDRIG__V1__SCHEDULER__KIND_OBJECT;
+		snprintf(place, sizeof(place), "schedulers[%zu].%s", i, object ? "file" : "program");
+		int one = stage_one(args, file, from, cli_scheduler_file(scheduler), place);
+		code = one != CLI_OK ? one : code;
+		snprintf(place, sizeof(place), "schedulers[%zu].config", i);
+		one = stage_one(args, file, from, scheduler->config, place);
+		code = one != CLI_OK ? one : code;
 	}
 	return code;
 }
@@ -176,7 +187,7 @@ static int check(struct run_args *args, struct cli_file *file)
 		cli_error("--topology: %s", err.message);
 		return CLI_USAGE;
 	}
-	code = stage_payloads(args, file);
+	code = stage_programs(args, file);
 	/* A program that was not found has been told already. */
 	int checked = cli_scenario_check(
 		file, &topology->layout, code == CLI_OK ? (const char *const *)args->staged : NULL);

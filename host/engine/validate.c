@@ -3,7 +3,9 @@
 #include "host/engine/validate.h"
 
 #include "common/clock.h"
+#include "common/strbuf.h"
 #include "host/engine/assertions.h"
+#include "host/text/shape.h"
 #include "proto/pb.h"
 #include "proto/wire.h"
 
@@ -109,6 +111,18 @@ void check_printable(struct check *check, const char *text, const char *field)
 	}
 }
 
+void check_undefined(struct check *check, const char *field, const char *what, const char *name,
+	const char *const *names, size_t n)
+{
+	_cleanup_strbuf_ struct strbuf list = STRBUF_INIT;
+	const char *near = shape_nearest(name, names, n);
+	for (size_t i = 0; i < n; i++)
+		strbuf_printf(&list, "%s%s", i ? ", " : "", names[i]);
+	check_bad(check, ERR_NOT_FOUND, field, "there is no %s '%.80s'%s%.80s%s: `%ss` defines %.400s", what,
+		name, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "", what,
+		n ? strbuf_str(&list) : "none");
+}
+
 static void check_head(struct check *check)
 {
 	const Schedrig__V1__Scenario *s = check->scenario;
@@ -188,6 +202,7 @@ static void check_all(struct check *check)
 	check->payloads = s->payloads;
 	check->n_payloads = s->n_payloads;
 	check_payload_definitions(check, s->payloads, s->n_payloads);
+	check_scheduler_definitions(check);
 	if (s->backdrop)
 		check_backdrop(check, s->backdrop);
 	for (size_t i = 0; i < s->n_steps && i < LIMIT_STEPS; i++) {

@@ -81,7 +81,24 @@ void check_affinity(
 	struct check *check, const Schedrig__V1__AffinityIntent *affinity, const struct cpuset *pool);
 void check_comm_and_nice(struct check *check, const char *comm, const Schedrig__V1__Int32Value *nice);
 
+/* A name that none of `names` is: they are listed, the nearest first. what: "payload". */
+void check_undefined(struct check *check, const char *field, const char *what, const char *name,
+	const char *const *names, size_t n);
+
+/* validate_scheduler.c */
+void check_scheduler_definitions(struct check *check);
+/* NULL: the scenario defines none of that name, or there is no scenario. */
+const Schedrig__V1__Scheduler *check_find_scheduler(const struct check *check, const char *name);
+/* The field `scheduler` of an op. */
+void check_names_scheduler(struct check *check, const char *name);
+/* The field `program` of a payload: a scheduler is none. */
+void check_payload_program(struct check *check, const char *program);
+
 /* validate_payload.c */
+/* The name of a file to stage; must be among the staged ones if those are known. */
+void check_staged(struct check *check, const char *field, const char *program);
+/* A payload that an op or a worker names; complains when there is none. end: the op ends it. */
+bool check_names_payload(struct check *check, const char *name, const char *field, bool end);
 void check_payload_definitions(struct check *check, Schedrig__V1__Payload *const *payloads, size_t n);
 /* Knobs of a definition or a change; each part may be NULL. */
 void check_knobs(struct check *check, const Schedrig__V1__CpuKnobs *cpu,

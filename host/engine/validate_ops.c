@@ -317,6 +317,16 @@ static void check_steer_irq(struct check *check, const Schedrig__V1__Op *op, enu
 		check_bad(check, ERR_INVALID_ARGUMENT, "wait", CHECK_TOO_LONG);
 }
 
+static void check_attach_scheduler(struct check *check, const Schedrig__V1__Op *op, enum name_owner owner)
+{
+	check_names_scheduler(check, op->attach_scheduler->scheduler);
+}
+
+static void check_replace_scheduler(struct check *check, const Schedrig__V1__Op *op, enum name_owner owner)
+{
+	check_names_scheduler(check, op->replace_scheduler->scheduler);
+}
+
 static void check_kernel(struct check *check, const Schedrig__V1__Op *op, enum name_owner owner)
 {
 	check_kernel_op(check, op);
@@ -349,10 +359,10 @@ static const struct {
 	[OP_WRITE_KERNEL_COLD] = {check_kernel},
 	[OP_READ_KERNEL_HOT] = {check_kernel},
 	[OP_READ_KERNEL_COLD] = {check_kernel},
-	[OP_ATTACH_SCHEDULER] = {NULL, .not_yet = true},
+	[OP_ATTACH_SCHEDULER] = {check_attach_scheduler, .not_yet = true},
 	[OP_DETACH_SCHEDULER] = {NULL, .not_yet = true},
 	[OP_RESTART_SCHEDULER] = {NULL, .not_yet = true},
-	[OP_REPLACE_SCHEDULER] = {NULL, .not_yet = true},
+	[OP_REPLACE_SCHEDULER] = {check_replace_scheduler, .not_yet = true},
 	[OP_PIN_BPF_MAP] = {NULL, .not_yet = true},
 	[OP_CAPTURE_CGROUP_PROCS] = {check_capture_procs},
 	[OP_STEER_IRQ] = {check_steer_irq},
@@ -375,7 +385,10 @@ static void check_op(struct check *check, const Schedrig__V1__Op *op, enum name_
 	if (op->timeout && op->timeout->ns > CHECK_SPAN_MAX_NS)
 		check_bad(check, ERR_INVALID_ARGUMENT, "timeout", CHECK_TOO_LONG);
 	if (rules[kind].not_yet)
-		check_bad(check, ERR_UNSUPPORTED, NULL, "%s is not in this version", op_kind_name(kind));
+		check_bad(check, ERR_UNSUPPORTED, NULL,
+			"%s is not in this version: leave it out, or expect it with "
+			"`expect_error: Unsupported`",
+			op_kind_name(kind));
 	if (rules[kind].check)
 		rules[kind].check(check, op, owner);
 	check->waived = ERR_NONE;

@@ -16,7 +16,7 @@ static bool staged_name_good(const char *name)
 	return *name && *name != '.' && strlen(name) <= LIMIT_NAME_BYTES;
 }
 
-static void check_staged(struct check *check, const char *field, const char *program)
+void check_staged(struct check *check, const char *field, const char *program)
 {
 	const char *name = staged_name(program);
 	if (!staged_name_good(name)) {
@@ -150,6 +150,7 @@ static void check_definition_of(struct check *check, Schedrig__V1__Payload *cons
 		break;
 	}
 	check_staged(check, "program", p->program);
+	check_payload_program(check, p->program);
 	if (p->n_default_args > LIMIT_ARGS)
 		check_bad(check, ERR_LIMIT_EXCEEDED, "default_args", "at most %u arguments", LIMIT_ARGS);
 	if (p->n_checks > LIMIT_PAYLOAD_CHECKS)
@@ -180,27 +181,33 @@ void check_payload_definitions(struct check *check, Schedrig__V1__Payload *const
 	}
 }
 
-/* The definition of that name; complains when there is none. Ad-hoc ops may name a scenario's. */
-static bool check_defined(struct check *check, const char *name, const char *field)
+/* Ad-hoc ops may name a scenario's. */
+bool check_names_payload(struct check *check, const char *name, const char *field, bool end)
 {
 	if (check->adhoc)
 		return true;
 	const Schedrig__V1__Scenario *s = check->scenario;
-	_cleanup_strbuf_ struct strbuf list = STRBUF_INIT;
-	for (size_t i = 0; i < s->n_payloads; i++) {
+	const char *names[LIMIT_PAYLOADS];
+	for (size_t i = 0; i < s->n_payloads; i++)
 		if (strcmp(s->payloads[i]->name, name) == 0)
 			return true;
-		strbuf_printf(&list, "%s%s", i ? ", " : "", s->payloads[i]->name);
+	if (*name && check_find_scheduler(check, name)) {
+		check_bad_always(check, ERR_INVALID_ARGUMENT, field,
+			"'%.80s' is a scheduler, not a payload: %s", name,
+			end ? "detach_scheduler ends it" : "start it with attach_scheduler");
+		return false;
 	}
-	check_bad(check, ERR_NOT_FOUND, field, "there is no payload '%.80s': %s%.400s", name,
-		s->n_payloads ? "`payloads` defines " : "`payloads` defines none", strbuf_str(&list));
+	size_t n = MIN_OF(s->n_payloads, (size_t)LIMIT_PAYLOADS);
+	for (size_t i = 0; i < n; i++)
+		names[i] = s->payloads[i]->name;
+	check_undefined(check, field, "payload", name, names, n);
 	return false;
 }
 
 void check_run_payload(
 	struct check *check, const Schedrig__V1__RunPayload *run, const char *cgroup, enum name_owner owner)
 {
-	bool known = check_defined(check, run->payload, "payload");
+	bool known = check_names_payload(check, run->payload, "payload", false);
 	size_t args = run->n_args;
 	for (size_t i = 0; known && check->scenario && i < check->scenario->n_payloads; i++)
 		if (strcmp(check->scenario->payloads[i]->name, run->payload) == 0)
@@ -238,7 +245,7 @@ void check_run_payload(
 
 void check_end_payload(struct check *check, const char *name, const Schedrig__V1__CgroupRef *cgroup)
 {
-	if (!check_defined(check, name, "name") || check->adhoc)
+	if (!check_names_payload(check, name, "name", true) || check->adhoc)
 		return;
 	const struct live *live = NULL;
 	size_t n = names_count_live(&check->names, name, cgroup ? cgroup->name : NULL, &live);

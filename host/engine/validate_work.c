@@ -251,13 +251,8 @@ static void check_mem_policy(struct check *check, const Schedrig__V1__MemPolicy 
 
 static void check_custom(struct check *check, const struct work_params *params)
 {
-	const Schedrig__V1__Scenario *scenario = check->scenario;
-	bool found = !scenario; /* ad hoc: the agent knows */
-	for (size_t i = 0; scenario && i < scenario->n_payloads; i++)
-		found |= strcmp(scenario->payloads[i]->name, params->name) == 0;
-	if (!found)
-		check_bad(check, ERR_NOT_FOUND, "work_type.program",
-			"the scenario defines no payload '%.80s'", params->name);
+	if (check->scenario) /* else ad hoc: the agent knows */
+		(void)check_names_payload(check, params->name, "work_type.program", false);
 	if (params->n_args > LIMIT_ARGS)
 		check_bad(check, ERR_LIMIT_EXCEEDED, "work_type.args", "at most %u arguments", LIMIT_ARGS);
 }

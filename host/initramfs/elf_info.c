@@ -221,12 +221,22 @@ int script_interpreter(const char *path, struct arena *arena, const char **ret_p
 	return *ret_path && (!searched || *ret_searched) ? 0 : no_memory(err);
 }
 
-bool elf_is_library(const char *path)
+static bool read_head(const char *path, Elf64_Ehdr *ret)
 {
 	struct err err;
-	Elf64_Ehdr head;
 	_cleanup_close_ int fd = open_file(path, &err);
-	return fd >= 0 && pread(fd, &head, sizeof(head), 0) == (ssize_t)sizeof(head) &&
-	       memcmp(head.e_ident, ELFMAG, SELFMAG) == 0 && head.e_ident[EI_CLASS] == ELFCLASS64 &&
-	       head.e_machine == EM_X86_64 && head.e_type == ET_DYN;
+	return fd >= 0 && pread(fd, ret, sizeof(*ret), 0) == (ssize_t)sizeof(*ret) &&
+	       memcmp(ret->e_ident, ELFMAG, SELFMAG) == 0 && ret->e_ident[EI_CLASS] == ELFCLASS64;
+}
+
+bool elf_is_library(const char *path)
+{
+	Elf64_Ehdr head;
+	return read_head(path, &head) && head.e_machine == EM_X86_64 && head.e_type == ET_DYN;
+}
+
+bool elf_is_bpf_object(const char *path)
+{
+	Elf64_Ehdr head;
+	return read_head(path, &head) && head.e_machine == EM_BPF;
 }

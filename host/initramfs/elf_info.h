@@ -37,5 +37,7 @@ int script_interpreter(const char *path, struct arena *arena, const char **ret_p
 
 /* Whether the file is a library that the loader of a 64-bit program would take: it skips others silently. */
 bool elf_is_library(const char *path);
+/* Whether the file is a BPF object; false as well when it cannot be looked at. */
+bool elf_is_bpf_object(const char *path);
 
 #endif

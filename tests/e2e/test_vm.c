@@ -350,7 +350,8 @@ static void test_other_ops_say_that_they_are_not_here_yet(void)
 	for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
 		char yaml[256];
 		snprintf(yaml, sizeof(yaml),
-			"{name: x, duration: 100ms, steps: [{ops: [{%s, expect_error: Unsupported}], hold: "
+			"{name: x, duration: 100ms, schedulers: [{name: x, kernel_default: {}}], steps: "
+			"[{ops: [{%s, expect_error: Unsupported}], hold: "
 			"{fixed: 0s}}]}",
 			ops[i]);
 		_cleanup_json_ json_t *result = vm_submit_for(&vm, yaml, 0);

@@ -28,6 +28,7 @@ static const char every_op[] =
 	"duration: 100s\n"
 	"payloads: [{name: nap, program: sleep, default_args: ['60']}, {name: good, program: 'true', checks: "
 	"[{exit_code_eq: 0}]}]\n"
+	"schedulers: [{name: x, kernel_default: {}}]\n"
 	"steps:\n"
 	"- hold: {fixed: 100ms}\n"
 	"  ops:\n"

@@ -54,6 +54,28 @@ END
 printf 'steps:\n  - hold: {fixed: 10parsecs}\n' >unit.yaml
 printf 'steps:\n  - hold: {frac: .nan}\n' >nan.yaml
 printf 'payloads: [{name: p, program: no-such-program-anywhere}]\nsteps: [{ops: [{run_payload: {payload: p}}]}]\n' >payload.yaml
+cat >scheduler.yaml <<'END'
+schedulers:
+  - name: mine
+    binary: {program: scx_mine, default_args: [--slice-us, '500']}
+  - {name: own, object: {file: own.bpf.o, rodata: [{variable: slice_ns, value: 500000}]}}
+assertions: {not_stuck: {}}
+steps:
+  - hold: full
+END
+sed 's/hold: full/ops: [attach_scheduler: mien]/' scheduler.yaml >attach.yaml
+sed 's/hold: full/ops: [run_payload: {payload: mine}]/' scheduler.yaml >as-payload.yaml
+# The head of a BPF object, and of none: class 64, little endian, relocatable, machine 247 or 62.
+{
+	printf '\177ELF\2\1\1\0\0\0\0\0\0\0\0\0\1\0\367\0'
+	head -c 44 /dev/zero
+} >hidden
+{
+	printf '\177ELF\2\1\1\0\0\0\0\0\0\0\0\0\1\0\76\0'
+	head -c 44 /dev/zero
+} >false.bpf.o
+printf 'payloads:\n  - {name: p, program: ./hidden}\nsteps: [{ops: [run_payload: {payload: p}]}]\n' >hidden.yaml
+printf 'schedulers:\n  - {name: p, object: {file: ./false.bpf.o}}\nsteps: [{}]\n' >false.yaml
 printf 'name: a\n# \xc2\x9b31m \xe2\x80\xae\nbogus: "\xe2\x80\xae\xc2\x9b31m"\n' >turns.yaml
 printf 'name: \xff\xc2\x9b\n' >latin.yaml
 printf '\xef\xbb\xbfname: a\r\nbogus: 1\r\n' >windows.yaml
@@ -89,6 +111,18 @@ expect 'lint: no mistakes as JSON' 0 '"mistakes": []' "$schedrig" --json lint go
 expect 'lint: no file as JSON' 64 $'"mistakes": [\nNo such file or directory' "$schedrig" --json lint none.yaml
 expect 'lint: impossible topology' 64 '3 LLCs cannot be shared out over 2 nodes' "$schedrig" lint -t 2n3l1c1t good.yaml
 expect 'lint: against a topology' 64 'LLC' "$schedrig" lint -t 1n1l1c1t <(sed 's/llc: 0/llc: 7/' good.yaml)
+expect 'lint: schedulers are defined' 0 'scheduler.yaml: no mistakes' "$schedrig" lint scheduler.yaml
+expect 'lint: a scheduler that nobody defined, and an op that is not here yet' 64 \
+	$'attach.yaml:7:12: error: \nAttachScheduler is not in this version\ndid you mean \'mine\'?): `schedulers` defines mine, own' \
+	"$schedrig" lint attach.yaml
+expect 'lint: a scheduler as a payload' 64 \
+	$'as-payload.yaml:7:33: error: \n\'mine\' is a scheduler, not a payload: start it with attach_scheduler' \
+	"$schedrig" lint as-payload.yaml
+expect 'lint: a BPF object by another name as a payload' 64 $'hidden.yaml:2:24: error: \n./hidden is a BPF object' \
+	"$schedrig" lint hidden.yaml
+expect 'lint: an object that is none' 64 $'false.yaml:2:30: error: \n./false.bpf.o is no BPF object' "$schedrig" lint false.yaml
+expect 'run: a scheduler that is not there' 64 $'scheduler.yaml:3:23: error: \n`scx_mine` is neither staged\nown.bpf.o' \
+	"$schedrig" run scheduler.yaml
 expect 'list: work types' 0 $'bursty: spins\nburst \ndefault 50ms (1ns to 3600s)\nin multiples of 2\nirq_wake: one sends' \
 	"$schedrig" list work-types
 expect 'list: assertions' 0 $'max_p99_wake_latency: \n    duration\nmax_steal_pct: \ndefault 20\nexpect_value: ' \

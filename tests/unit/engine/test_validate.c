@@ -4,7 +4,7 @@
 #include "host/engine/engine.h"
 #include "proto/pb.h"
 
-static const char *const staged[] = {"stress-ng", "true", NULL};
+static const char *const staged[] = {"stress-ng", "true", "x.bpf.o", NULL};
 
 static Schedrig__V1__ValidateResponse *validate_on(const char *text, const struct cpu_layout *layout)
 {
@@ -25,6 +25,9 @@ static Schedrig__V1__ValidateResponse *validate(const char *text)
 #define OPS(ops) CG "steps: [{ops: [" ops "]}]\n"
 #define DEF(def) "backdrop: {cgroups: [{name: a, " def "}]}\n"
 #define WORK(work) DEF("work: [{" work "}]")
+#define SCX "schedulers: [{name: s, binary: {program: 'true'}}, {name: default, kernel_default: {}}]\n"
+#define SCH(scheduler) "schedulers: [{name: s, " scheduler "}]\n"
+#define OBJ(object) SCH("object: {file: x.bpf.o, " object "}")
 #define PAY "payloads: [{name: p, program: 'true'}]\n"
 #define IC "InvalidArgument"
 
@@ -389,11 +392,74 @@ static const struct {
 	{OPS("{move_all_tasks: {from: web, to: ''}}"), "steps[0].ops[0].to", IC, "needed"},
 	{OPS("{move_all_tasks: {from: web, to: web}}"), "steps[0].ops[0].to", IC, "the same"},
 	{OPS("{watch_snapshot: {symbol: x}}"), "steps[0].ops[0]", "Unsupported", "version"},
-	{OPS("{attach_scheduler: x}"), "steps[0].ops[0]", "Unsupported", "version"},
+	{SCX OPS("{attach_scheduler: s}"), "steps[0].ops[0]", "Unsupported", "version"},
 	{OPS("{detach_scheduler: {}}"), "steps[0].ops[0]", "Unsupported", "version"},
 	{OPS("restart_scheduler"), "steps[0].ops[0]", "Unsupported", "version"},
-	{OPS("{replace_scheduler: x}"), "steps[0].ops[0]", "Unsupported", "version"},
+	{SCX OPS("{replace_scheduler: s}"), "steps[0].ops[0]", "Unsupported", "version"},
 	{OPS("{pin_bpf_map: {name: x}}"), "steps[0].ops[0]", "Unsupported", "version"},
+	/* schedulers */
+	{"schedulers: [{binary: {program: 'true'}}]\n", "schedulers[0].name", IC, "1 to 128 bytes"},
+	{"schedulers: [{name: \"a\\tb\", kernel_default: {}}]\n", "schedulers[0].name", IC, "control"},
+	{SCX "payloads: [{name: s, program: stress-ng}]\n", "schedulers[0].name", "AlreadyExists",
+		"a payload (payloads[0])"},
+	{"schedulers: [{name: s, kernel_default: {}}, {name: s, kernel_default: {}}]\n", "schedulers[1].name",
+		"AlreadyExists", "schedulers[0]"},
+	{"schedulers: [{name: s}]\n", "schedulers[0]", IC, "kernel_default: {}"},
+	{SCH("binary: {}"), "schedulers[0].program", IC, "which program"},
+	{SCH("binary: {program: scx_none}"), "schedulers[0].program", "NotFound",
+		"not staged: there are stress-ng, true"},
+	{SCH("binary: {program: a/x.bpf.o}"), "schedulers[0].program", IC, "`object: {file: ...}`"},
+	{SCH("object: {}"), "schedulers[0].file", IC, "names no program or file"},
+	{OBJ("rodata: [{value: 1}]"), "schedulers[0].rodata[0].variable", IC, "by its name"},
+	{OBJ("rodata: [{variable: a, value: 1}, {variable: a, value: 2}]"),
+		"schedulers[0].rodata[1].variable", "AlreadyExists", "rodata[0]"},
+	{OBJ("rodata: [{variable: a, value: 1ms}]"), "schedulers[0].rodata[0].value", IC, "'1ms' is no"},
+	{OBJ("rodata: [{variable: a}]"), "schedulers[0].rodata[0].value", IC, "true or false"},
+	{OBJ("rodata: [{variable: a, value: 18446744073709551616}]"), "schedulers[0].rodata[0].value", IC,
+		"whole number"},
+	{OBJ("") "payloads: [{name: p, program: x.bpf.o}]\n", "payloads[0].program", IC, "attach_scheduler"},
+	{SCH("kernel_default: {}, config: 'true'"), "schedulers[0].config", IC, "only a `binary`"},
+	{SCH("object: {file: x.bpf.o}, cgroup_parent: a"), "schedulers[0].cgroup_parent", IC,
+		"only a `binary`"},
+	{SCH("binary: {program: 'true'}, cgroup_parent: ../a"), "schedulers[0].cgroup_parent", IC, "'..'"},
+	{SCH("binary: {program: 'true'}, config: no.json"), "schedulers[0].config", "NotFound",
+		"'no.json' is not staged"},
+	{SCH("kernel_default: {}, attach_deadline: 0s"), "schedulers[0].attach_deadline", IC, "no time"},
+	{SCH("kernel_default: {}, attach_deadline: 1281024h"), "schedulers[0].attach_deadline", IC,
+		"at most 1281023h"},
+	{SCH("kernel_default: {}, sysctls: [{name: kernel..x, value: 1}]"), "schedulers[0].sysctls[0].name",
+		IC, "no sysctl's name"},
+	{SCH("kernel_default: {}, sysctls: [{name: kernel/../x, value: 1}]"), "schedulers[0].sysctls[0].name",
+		IC, "no sysctl's name"},
+	{SCH("kernel_default: {}, sysctls: [{name: /proc/x, value: 1}]"), "schedulers[0].sysctls[0].name", IC,
+		"no sysctl's name"},
+	{SCH("kernel_default: {}, sysctls: [{name: kernel.x}]"), "schedulers[0].sysctls[0].value", IC,
+		"needs a value"},
+	{SCH("kernel_default: {}, sysctls: [{name: a.b, value: 1}, {name: a.b, value: 2}]"),
+		"schedulers[0].sysctls[1].name", "AlreadyExists", "sysctls[0]"},
+	{SCX OPS("{attach_scheduler: {}, expect_error: Unsupported}"), "steps[0].ops[0].scheduler", IC,
+		"which scheduler"},
+	{SCX OPS("{attach_scheduler: defualt, expect_error: Unsupported}"), "steps[0].ops[0].scheduler",
+		"NotFound", "'defualt' (did you mean 'default'?): `schedulers` defines s, default"},
+	{OPS("{replace_scheduler: s, expect_error: Unsupported}"), "steps[0].ops[0].scheduler", "NotFound",
+		"`schedulers` defines none"},
+	{PAY OPS("{attach_scheduler: p, expect_error: Unsupported}"), "steps[0].ops[0].scheduler", "NotFound",
+		"'p' is a payload, not a scheduler: run_payload starts it"},
+	/* a scheduler given as a payload, wherever one can be given, whatever the op expects */
+	{SCX OPS("{run_payload: {payload: s}, expect_error: InvalidArgument}"), "steps[0].ops[0].payload", IC,
+		"'s' is a scheduler, not a payload: start it with attach_scheduler"},
+	{SCX OPS("{kill_payload: {name: s}}"), "steps[0].ops[0].name", IC, "detach_scheduler ends it"},
+	{SCX "backdrop: {payloads: [{payload: s}]}\n", "backdrop.payloads[0].payload", IC,
+		"attach_scheduler"},
+	{SCX DEF("empty: true, payloads: [{payload: s}]"), "backdrop.cgroups[0].payloads[0].payload", IC,
+		"attach_scheduler"},
+	{SCX "steps: [{setup: [{name: a, empty: true, payloads: [{payload: s}]}]}]\n",
+		"steps[0].setup[0].payloads[0].payload", IC, "attach_scheduler"},
+	{SCX WORK("work_type: {custom: {program: {payload: s}}}"),
+		"backdrop.cgroups[0].work[0].work_type.program", IC, "attach_scheduler"},
+	{SCX "payloads: [{name: p, program: ./true}]\n", "payloads[0].program", IC,
+		"'true' is the program of scheduler 's' (schedulers[0])"},
+	{"payloads: [{name: p, program: dir/x.bpf.o}]\n", "payloads[0].program", IC, "a BPF object"},
 	{OPS("{steer_irq: {irq: '1', cpu: 8}}"), "steps[0].ops[0].cpu", IC, "no CPU 8"},
 	/* an expected error is expected as such, not any other */
 	{OPS("{remove_cgroup: nope, expect_error: Busy}"), "steps[0].ops[0].cgroup", "NotFound", "no cgroup"},
@@ -463,6 +529,15 @@ static const char *const good[] = {
 	OPS("{add_cgroup: web, expect_error: AlreadyExists}, {clear_cpuset: web}"),
 	OPS("{spawn: {runner_cgroup: {}, work: {workers: 2, work_type: {pipe_io: {}}}}}"),
 	OPS("{stop_cgroup: {cgroup: ''}}"),
+	SCX OPS("{attach_scheduler: s, expect_error: Unsupported}, {replace_scheduler: default, "
+		"expect_error: Unsupported}"),
+	SCH("binary: {program: dir/true, default_args: [--slice-us, '500']}, config: stress-ng, "
+	    "cgroup_parent: a/b, attach_deadline: 1m, sysctls: [{name: kernel.sched_schedstats, value: 1}, "
+	    "{name: net.ipv4.conf.eth0/1.forwarding, value: 0}]"),
+	OBJ("rodata: [{variable: slice_ns, value: 18446744073709551615}, {variable: off, value: -5}, "
+	    "{variable: debug, value: true}, {variable: mask, value: 0xff}]"),
+	/* a program may need an object beside it */
+	"payloads: [{name: p, program: 'true', files: [x.bpf.o]}]\n",
 	"strict: false\nsteps: [{ops: [{remove_cgroup: nope}, {stop_cgroup: {cgroup: nope}}]}]\n",
 	PAY OPS("{run_payload: {payload: p}}, {wait_payload: {name: p}}, {run_payload: {payload: p}}"),
 	PAY OPS("{run_payload: {payload: p}}, {run_payload: {payload: p, cgroup: web}}, {kill_payload: "
@@ -506,6 +581,53 @@ Test(validate, what_is_fine)
 			response->errors[0]->message);
 		cr_expect_str_empty(response->skip_reason);
 		pb_free(response);
+	}
+}
+
+/* n times `one`, in a list behind `head`; heap memory. */
+static char *many(const char *head, unsigned n, const char *one, const char *tail)
+{
+	char *text = NULL;
+	size_t length;
+	FILE *out = open_memstream(&text, &length);
+	fputs(head, out);
+	for (unsigned i = 0; i < n; i++)
+		fprintf(out, one, i);
+	fputs(tail, out);
+	fclose(out);
+	return text;
+}
+
+Test(validate, schedulers_are_bounded)
+{
+	static const struct {
+		const char *head, *one, *tail, *place;
+		unsigned most;
+	} table[] = {
+		{"schedulers: [", "{name: s%u, kernel_default: {}},", "]\n", "schedulers", 64},
+		{"schedulers: [{name: s, kernel_default: {}, sysctls: [", "{name: a.b%u, value: 1},", "]}]\n",
+			"schedulers[0].sysctls", 64},
+		{"schedulers: [{name: s, object: {file: x.bpf.o, rodata: [", "{variable: v%u, value: 1},",
+			"]}}]\n", "schedulers[0].rodata", 256},
+		{"schedulers: [{name: s, binary: {program: 'true', default_args: [", "'%u',", "]}}]\n",
+			"schedulers[0].default_args", 256},
+		{"schedulers: [{name: ", "s", ", kernel_default: {}}]\n", "schedulers[0].name", 128},
+		{"schedulers: [{name: s, kernel_default: {}, sysctls: [{name: a.b, value: ", "v", "}]}]\n",
+			"schedulers[0].sysctls[0].value", 4095},
+		{"schedulers: [{name: s, kernel_default: {}, sysctls: [{value: 1, name: a.", "n", "}]}]\n",
+			"schedulers[0].sysctls[0].name", 126},
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		for (unsigned over = 0; over < 2; over++) {
+			char *text = many(table[i].head, table[i].most + over, table[i].one, table[i].tail);
+			Schedrig__V1__ValidateResponse *response = validate(text);
+			cr_expect_eq(response->n_errors, over, "%s: %u: %s", table[i].place, over,
+				response->n_errors ? response->errors[0]->message : "");
+			if (response->n_errors)
+				cr_expect_str_eq(response->errors[0]->place, table[i].place);
+			pb_free(response);
+			free(text);
+		}
 	}
 }
 
