@@ -265,6 +265,20 @@ static void count_frozen(struct vm *vm, bool frozen)
 	vm->n_freezes += frozen;
 }
 
+static void count_standing(struct vm *vm, const struct freeze_times *times)
+{
+	SCOPE_LOCK(&vm->freeze_lock);
+	bool stood = times->guest_time == FREEZE_TIME_STOPPED;
+	if (!times->time_restarted_ns) {
+		vm->stood_since_ns = stood ? times->time_stopped_ns : 0;
+		return;
+	}
+	/* Whether they did is only known now: KVM may have refused to set them back. */
+	uint64_t for_ns = times->time_restarted_ns - times->time_stopped_ns;
+	vm->stood_total_ns += stood ? for_ns - MIN_OF(for_ns, times->stepped_ns) : 0;
+	vm->stood_since_ns = 0;
+}
+
 int vm_freeze_with(struct vm *vm, const struct freeze_options *options, uint64_t deadline_ns,
 	struct freeze **ret_freeze, struct err *err)
 {
@@ -285,6 +299,7 @@ int vm_freeze_with(struct vm *vm, const struct freeze_options *options, uint64_t
 	atomic_store(&vm->steps_over, false);
 	count_frozen(vm, true);
 	hold(vm, &times, options);
+	count_standing(vm, &times);
 	vm->token = (struct freeze){.vm = vm, .times = times};
 	*ret_freeze = &vm->token;
 	return 0;
@@ -299,6 +314,7 @@ void vm_thaw(struct freeze *freeze, struct freeze_times *ret_times)
 {
 	struct vm *vm = freeze->vm;
 	let_go(vm, &freeze->times);
+	count_standing(vm, &freeze->times);
 	gate_open(vm);
 	freeze->times.thawed_ns = clock_now_ns();
 	if (ret_times)
@@ -323,6 +339,15 @@ uint64_t vm_thawed_ns(struct vm *vm)
 {
 	SCOPE_LOCK(&vm->freeze_lock);
 	return (vm->frozen_since_ns ? vm->frozen_since_ns : clock_now_ns()) - vm->frozen_total_ns;
+}
+
+struct vm_passed vm_passed(struct vm *vm)
+{
+	SCOPE_LOCK(&vm->freeze_lock);
+	uint64_t now_ns = clock_now_ns();
+	uint64_t stood_ns = vm->stood_total_ns + (vm->stood_since_ns ? now_ns - vm->stood_since_ns : 0);
+	uint64_t frozen_ns = vm->frozen_total_ns + (vm->frozen_since_ns ? now_ns - vm->frozen_since_ns : 0);
+	return (struct vm_passed){now_ns - stood_ns, frozen_ns - stood_ns};
 }
 
 bool vm_is_frozen(struct vm *vm)

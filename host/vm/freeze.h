@@ -78,6 +78,14 @@ uint64_t vm_frozen_ns_total(struct vm *vm);
 uint64_t vm_freeze_count(struct vm *vm);
 /* (any thread) CLOCK_MONOTONIC without that time: stands still while frozen, never goes back. */
 uint64_t vm_thawed_ns(struct vm *vm);
+/* What the guest's clocks have seen pass. */
+struct vm_passed {
+	uint64_t ns;      /* CLOCK_MONOTONIC less all time in which they stood still; never goes back */
+	uint64_t held_ns; /* of that, with every vCPU parked: freezes in which they ran on, and the moments
+			   * between their going on and the thaw; never goes back either */
+};
+/* (any thread) While single vCPUs are stepped the clocks count as standing, until the thaw. */
+struct vm_passed vm_passed(struct vm *vm);
 /* (any thread) May have changed on return. */
 bool vm_is_frozen(struct vm *vm);
 /* (any thread) Instead of FREEZE_LIMIT_NS, from the next freeze on: for a host that is slower than most. */

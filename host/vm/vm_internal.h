@@ -118,6 +118,8 @@ struct vm {
 	uint64_t n_freezes;       /* begun */
 	uint64_t frozen_total_ns; /* of freezes that are over */
 	uint64_t frozen_since_ns; /* of the one that is held; 0: none */
+	uint64_t stood_total_ns;  /* of freezes that are over: the guest's clocks stood still */
+	uint64_t stood_since_ns;  /* in the one that is held; 0: none, or they run */
 	bool rendezvous;          /* someone may be signalling vCPU threads: they must not be joined */
 	unsigned n_waiters;
 	struct freeze_waiter *first_waiter, *last_waiter;

@@ -374,6 +374,40 @@ Test(time, what_was_frozen_is_counted)
 	cr_assert_eq(vm_frozen_ns_total(b->vm), total_ns, "it counts while thawed");
 }
 
+/* Clocks that stood still saw nothing pass, and clocks that ran on did so while the vCPUs were held: so do
+ * those that KVM did not set back, which is only known after the thaw. */
+Test(time, what_passed_for_the_guest_is_told)
+{
+	_cleanup_(bare_free_p) struct bare *b = START(1, guest_tsc, 0);
+	bare_wait_all_running(b);
+	struct vm_passed begin = vm_passed(b->vm);
+	cr_assert_eq(begin.held_ns, 0);
+	struct freeze *f = freeze(b, true);
+	struct vm_passed frozen = vm_passed(b->vm);
+	sleep_ns(20 * NS_PER_MS);
+	struct vm_passed later = vm_passed(b->vm);
+	cr_assert_geq(later.ns, frozen.ns + 20 * NS_PER_MS);
+	cr_assert_eq(later.held_ns - frozen.held_ns, later.ns - frozen.ns);
+	vm_thaw(f, NULL);
+	begin = vm_passed(b->vm);
+	uint64_t counted_ns = vm_frozen_ns_total(b->vm);
+	cr_assert_eq(begin.held_ns, counted_ns);
+	f = freeze(b, false);
+	bool stands = freeze_times_so_far(f).guest_time == FREEZE_TIME_STOPPED;
+	frozen = vm_passed(b->vm);
+	sleep_ns(20 * NS_PER_MS);
+	later = vm_passed(b->vm);
+	cr_assert(!stands || later.ns == frozen.ns);
+	struct freeze_times times;
+	vm_thaw(f, &times);
+	struct vm_passed end = vm_passed(b->vm);
+	uint64_t stood_ns =
+		times.guest_time == FREEZE_TIME_STOPPED ? times.time_restarted_ns - times.time_stopped_ns : 0;
+	cr_assert_eq(end.held_ns - begin.held_ns + stood_ns, vm_frozen_ns_total(b->vm) - counted_ns);
+	cr_assert(end.ns >= later.ns && later.ns >= frozen.ns && frozen.ns >= begin.ns, "it never goes back");
+	cr_assert(stood_ns || end.ns - begin.ns >= 20 * NS_PER_MS);
+}
+
 /* Every vCPU counts, and goes on counting. Ten thousand times, or as many as this host does in 40 s, but
  * some. */
 Test(time, ten_thousand_freezes_lose_nobody)
