@@ -2,6 +2,7 @@
 /* Requests to the agent with the deadlines that belong to them. Any thread but the loop's. */
 #include "common/clock.h"
 #include "host/engine/engine_internal.h"
+#include "host/engine/gap_run.h"
 #include "host/link/link.h"
 #include "proto/pb.h"
 
@@ -103,7 +104,10 @@ Schedrig__V1__WorkerTotals agent_totals(struct engine *engine)
 {
 	Schedrig__V1__WorkerTotals totals = SCHEDRIG__V1__WORKER_TOTALS__INIT, *found = NULL;
 	struct err err = ERR_INIT;
+	uint64_t before_ns = gap_run_now_ns(engine);
 	if (sample_workers(engine, false, &found, &err) == 0) {
+		if (found->now_ns)
+			gap_run_clock(engine->gap_run, before_ns, found->now_ns, gap_run_now_ns(engine));
 		totals.iterations = found->iterations;
 		totals.workers = found->workers;
 		totals.cgroups = found->cgroups;

@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+struct gap_run;
 struct snapshot_layout;
 
 struct engine {
@@ -46,6 +47,8 @@ struct engine {
 	struct log_watch *watches;  /* [event_lock] lines that the running scenario looks for (expect.h) */
 	size_t n_watches;           /* [event_lock] */
 	pthread_cond_t logged;      /* [event_lock] CLOCK_MONOTONIC; one of them came */
+
+	struct gap_run *gap_run; /* [run] of the running scenario; NULL: none */
 
 	uint64_t ask;                        /* [lock] number of the last question to a client */
 	bool ask_open;                       /* [lock] its answer is waited for */
@@ -149,7 +152,7 @@ void agent_cancel(struct engine *engine, uint64_t seq);
 int agent_call(struct engine *engine, const Schedrig__V1__AgentRequest *request, uint64_t guest_ns,
 	Schedrig__V1__AgentResponse **ret, struct err *err) must_check;
 int agent_set_phase(struct engine *engine, uint32_t phase, struct err *err) must_check;
-/* Zeroes when it cannot be had. */
+/* Zeroes when it cannot be had. The run's thread. */
 Schedrig__V1__WorkerTotals agent_totals(struct engine *engine);
 
 /* How long an op that names no timeout waits for its turn to freeze. */

@@ -58,6 +58,7 @@ static void take_gap(struct share *share, uint64_t gap_ns, const Schedrig__V1__G
 	share->max_gap_ns = gap_ns;
 	share->has_gap_run = run != NULL;
 	share->gap_run_ns = run ? run->ns : 0;
+	share->gap_run_error_ns = run ? run->error_ns : 0;
 }
 
 static void take_schedstat(struct share *share, const Schedrig__V1__SchedStat *stat)

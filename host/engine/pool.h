@@ -22,7 +22,8 @@ struct share {
 	uint64_t units, iterations, cpu_ns, wall_ns, max_gap_ns, migrations, preemptions;
 	uint64_t run_delay_ns, timeslices;
 	bool has_gap_run;
-	uint64_t gap_run_ns; /* of the gap that max_gap_ns is */
+	uint64_t gap_run_ns;       /* of the gap that max_gap_ns is */
+	uint64_t gap_run_error_ns; /* may be off by as much */
 };
 
 /* Everybody's share, sorted by cgroup and then by work type. */

@@ -6,6 +6,7 @@
 #include "host/engine/controllers.h"
 #include "host/engine/engine_internal.h"
 #include "host/engine/expect.h"
+#include "host/engine/gap_run.h"
 #include "host/engine/verdict_kinds.h"
 #include "host/engine/ops.h"
 #include "host/engine/payload_end.h"
@@ -116,6 +117,7 @@ void run_take_teardown(struct run *run, Schedrig__V1__AgentResponse *response, u
 			run->engine, payload_find(s->payloads, s->n_payloads, report->name), false, report);
 		engine_emit_payload(run->engine, report);
 	}
+	gap_run_complete(run->engine->gap_run, teardown->workers, teardown->n_workers);
 	for (size_t i = 0; i < teardown->n_workers; i++)
 		if (append(&result->workers, &result->n_workers, teardown->workers[i]))
 			teardown->workers[i] = NULL;
@@ -272,6 +274,9 @@ static uint64_t play(struct run *run)
 		run_fail(run, &err, 0);
 		return 0;
 	}
+	/* From before the first worker. */
+	run->engine->gap_run = gap_run_start(run->engine);
+	gap_run_learn_clock(run->engine->gap_run);
 	if (apply_backdrop(run, &err) < 0) {
 		err_wrap(&err, "backdrop set-up failed");
 		run_fail(run, &err, 0);
@@ -286,6 +291,7 @@ static uint64_t play(struct run *run)
 	if (!engine_agent_forgot(run->engine))
 		iterations = agent_totals(run->engine).iterations;
 	end_scenario(run);
+	gap_run_stop(TAKE_PTR(run->engine->gap_run));
 	return iterations;
 }
 

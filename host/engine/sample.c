@@ -9,7 +9,7 @@
 
 #include <errno.h>
 
-static int host_time(struct engine *engine, unsigned vcpu, struct host_time *ret)
+int sample_host_time(struct engine *engine, unsigned vcpu, struct host_time *ret)
 {
 	const struct engine_config *config = &engine->config;
 	if (config->host_time)
@@ -26,7 +26,7 @@ static void take_host_times(struct engine *engine, struct sample *s)
 	unsigned n = engine->config.layout->n_cpus;
 	struct host_time *times = calloc(n, sizeof(*times));
 	for (unsigned i = 0; times && i < n; i++) {
-		if (host_time(engine, i, &times[i]) == 0)
+		if (sample_host_time(engine, i, &times[i]) == 0)
 			continue;
 		free(times);
 		return;

@@ -14,6 +14,8 @@ struct sample {
 	uint64_t pages_moved; /* since the guest's boot */
 };
 
+/* What the host gave a vCPU's thread so far. Negative: not known. Any thread. */
+int sample_host_time(struct engine *engine, unsigned vcpu, struct host_time *ret) must_check;
 /* pages: look into the guest's memory, too, which takes a while the first time. What cannot be had is left
  * out. */
 void sample_take(struct engine *engine, bool pages, struct sample *ret);

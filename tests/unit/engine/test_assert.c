@@ -136,6 +136,18 @@ static void set_steal(struct made *m, size_t step, uint64_t wait_ns)
 	result->host[0]->wait_ns = wait_ns;
 }
 
+/* A gap, its vCPU's own run time in it, and how far that may be off. */
+static void set_gap(Schedrig__V1__PhasePart *part, uint64_t gap_ns, uint64_t run_ns, uint64_t error_ns)
+{
+	part->max_gap_ns = gap_ns;
+	part->max_gap_run = zalloc(1, sizeof(*part->max_gap_run));
+	schedrig__v1__gap_run_time__init(part->max_gap_run);
+	part->max_gap_run->ns = run_ns;
+	part->max_gap_run->stolen_ns = gap_ns - run_ns;
+	part->max_gap_run->error_ns = error_ns;
+	part->max_gap_run->by_host = true;
+}
+
 static const Schedrig__V1__VerdictPart *find(const struct made *m, const char *kind)
 {
 	const Schedrig__V1__Verdict *verdict = m->run.result->verdict;
@@ -202,10 +214,24 @@ RULE(gap_holds, "{max_gap: 10ms}", "gap", PASS, "10ms", add_worker(&m, "a", "spi
 RULE(gap_fails, "{max_gap: 9ms}", "gap", FAIL, "others had gaps", add_worker(&m, "a", "spin_wait");
 	add_worker(&m, "b", "spin_wait");)
 RULE(gap_that_the_host_made, "{max_gap: 100ms}", "gap", INCONCLUSIVE, "the host's doing",
-	Schedrig__V1__PhasePart *part = add_worker(&m, "a", "spin_wait")->phases[0];
-	part->max_gap_ns = NS_PER_S; part->max_gap_run = zalloc(1, sizeof(*part->max_gap_run));
-	schedrig__v1__gap_run_time__init(part->max_gap_run); part->max_gap_run->ns = 50 * NS_PER_MS;
+	set_gap(add_worker(&m, "a", "spin_wait")->phases[0], NS_PER_S, 50 * NS_PER_MS, 0);
 	add_worker(&m, "b", "spin_wait");)
+RULE(gaps_that_the_host_made, "{max_gap: 100ms}", "gap", INCONCLUSIVE, "others had such gaps",
+	set_gap(add_worker(&m, "a", "spin_wait")->phases[0], NS_PER_S, 50 * NS_PER_MS, 0);
+	set_gap(add_worker(&m, "b", "spin_wait")->phases[0], NS_PER_S, 100 * NS_PER_MS, 0);)
+/* The other's is shorter, but the guest's own. */
+RULE(gap_beside_one_that_the_host_made, "{max_gap: 100ms}", "gap", FAIL, "for 200ms: 100ms are allowed",
+	set_gap(add_worker(&m, "a", "spin_wait")->phases[0], NS_PER_S, 50 * NS_PER_MS, 0);
+	add_worker(&m, "b", "spin_wait")->phases[0]->max_gap_ns = 200 * NS_PER_MS;)
+RULE(gap_of_which_the_host_made_a_part, "{max_gap: 100ms}", "gap", FAIL,
+	"(150ms of its vCPU's own run time, give or take 49ms)",
+	set_gap(add_worker(&m, "a", "spin_wait")->phases[0], NS_PER_S, 150 * NS_PER_MS, 49 * NS_PER_MS);)
+RULE(gap_of_which_the_host_may_have_made_enough, "{max_gap: 100ms}", "gap", INCONCLUSIVE, "give or take 50ms",
+	set_gap(add_worker(&m, "a", "spin_wait")->phases[0], NS_PER_S, 150 * NS_PER_MS, 50 * NS_PER_MS);)
+RULE(gap_whoever_made_it, "{max_gap: 100ms, max_steal_pct: 100}", "gap", FAIL, "for 1s",
+	set_gap(add_worker(&m, "a", "spin_wait")->phases[0], NS_PER_S, 50 * NS_PER_MS, 0);)
+RULE(gap_within_the_limit_is_nobodys, "{max_gap: 1s}", "gap", PASS, "50ms of its vCPU's own",
+	set_gap(add_worker(&m, "a", "spin_wait")->phases[0], NS_PER_S, 50 * NS_PER_MS, 0);)
 RULE(gap_under_steal, "{max_gap: 9ms}", "gap", INCONCLUSIVE, "vCPU 3 waiting for 21 %",
 	add_worker(&m, "a", "spin_wait");
 	set_steal(&m, 1, 210 * NS_PER_MS);)
