@@ -59,9 +59,28 @@ ssize_t fd_read_all(int fd, void *bytes, size_t length)
 	return (ssize_t)done;
 }
 
+/* Opened without waiting, as an ordinary open() of a FIFO would wait for its writer for ever. *used bytes of
+ * the `size` are read already: what tells a pipe without a writer from one whose writer is slow is a read. */
+static int begin_reading(const char *path, int fd, const struct stat *st, void *bytes, size_t size,
+	size_t *used, struct err *err)
+{
+	if (S_ISREG(st->st_mode))
+		return 0;
+	if (S_ISFIFO(st->st_mode)) {
+		ssize_t n = read(fd, bytes, size);
+		if (n == 0)
+			return err_set(err, ERR_INVALID_ARGUMENT, "%s is a pipe that nobody writes to", path);
+		*used = n > 0 ? (size_t)n : 0;
+	}
+	int flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
+		return err_set_os(err, ERR_HOST, errno, "cannot read %s", path);
+	return 0;
+}
+
 int fd_read_file(const char *path, size_t max_bytes, char **ret_bytes, size_t *ret_length, struct err *err)
 {
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		return err_set_os(
 			err, errno == ENOENT ? ERR_NOT_FOUND : ERR_HOST, errno, "cannot open %s", path);
@@ -74,6 +93,9 @@ int fd_read_file(const char *path, size_t max_bytes, char **ret_bytes, size_t *r
 	size_t most = max_bytes < SIZE_MAX ? max_bytes + 1 : max_bytes, used = 0;
 	size_t size = MIN_OF(st.st_size > 0 ? (size_t)st.st_size + 1 : 4096, most);
 	_cleanup_free_ char *bytes = malloc(size + 1);
+	int r = bytes ? begin_reading(path, fd, &st, bytes, size, &used, err) : 0;
+	if (r < 0)
+		return r;
 	while (bytes) {
 		ssize_t n = fd_read_all(fd, bytes + used, size - used);
 		if (n < 0)

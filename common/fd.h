@@ -17,7 +17,8 @@ int fd_set_nonblock(int fd, struct err *err) must_check;
 int fd_write_all(int fd, const void *bytes, size_t length) must_check;
 /* Reads until length or end of file. Bytes read, or -errno. */
 ssize_t fd_read_all(int fd, void *bytes, size_t length) must_check;
-/* Reads a whole file into heap memory, NUL added behind it; refused beyond max_bytes. */
+/* Reads a whole file into heap memory, NUL added behind it; refused beyond max_bytes. Blocks while a pipe has
+ * a writer; one that has none is ERR_INVALID_ARGUMENT. */
 int fd_read_file(
 	const char *path, size_t max_bytes, char **ret_bytes, size_t *ret_length, struct err *err) must_check;
 /* Writes path through a temporary file, fsync and rename, so that readers see the old or the new content. */

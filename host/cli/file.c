@@ -131,7 +131,8 @@ int cli_file_load(struct cli_file *file, const char *path, const ProtobufCMessag
 {
 	struct err err = ERR_INIT;
 	*file = (struct cli_file){.path = path, .mistakes = file->mistakes};
-	if (fd_read_file(path, TEXT_FILE_MAX_BYTES, &file->text, &file->length, &err) < 0) {
+	const char *source = strcmp(path, "-") == 0 ? "/dev/stdin" : path;
+	if (fd_read_file(source, TEXT_FILE_MAX_BYTES, &file->text, &file->length, &err) < 0) {
 		if (file->mistakes)
 			cli_file_print(file, false, 0, 0, err.message);
 		else
@@ -165,6 +166,7 @@ int cli_scenario_load(struct cli_file *file, const char *path)
 	Schedrig__V1__Scenario *scenario = cli_scenario(file);
 	if (scenario->name && scenario->name[0])
 		return CLI_OK;
+	path = strcmp(path, "-") == 0 ? "stdin" : path;
 	const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
 	const char *dot = strrchr(base, '.');
 	char *name = strndup(base, dot && dot > base ? (size_t)(dot - base) : strlen(base));
@@ -172,7 +174,10 @@ int cli_scenario_load(struct cli_file *file, const char *path)
 		cli_error("out of memory");
 		return CLI_HOST;
 	}
-	scenario->name = name; /* unset strings are static in protobuf-c: nothing to free */
+	/* A string that is not set is static in protobuf-c, one that is set to "" is not. */
+	if (scenario->name != protobuf_c_empty_string)
+		free(scenario->name);
+	scenario->name = name;
 	return CLI_OK;
 }
 

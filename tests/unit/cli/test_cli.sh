@@ -54,6 +54,8 @@ END
 printf 'steps:\n  - hold: {fixed: 10parsecs}\n' >unit.yaml
 printf 'steps:\n  - hold: {frac: .nan}\n' >nan.yaml
 printf 'payloads: [{name: p, program: no-such-program-anywhere}]\nsteps: [{ops: [{run_payload: {payload: p}}]}]\n' >payload.yaml
+sed '1i name: ""' good.yaml >unnamed.yaml
+mkfifo fifo.yaml
 cat >scheduler.yaml <<'END'
 schedulers:
   - name: mine
@@ -111,6 +113,13 @@ expect 'lint: no mistakes as JSON' 0 '"mistakes": []' "$schedrig" --json lint go
 expect 'lint: no file as JSON' 64 $'"mistakes": [\nNo such file or directory' "$schedrig" --json lint none.yaml
 expect 'lint: impossible topology' 64 '3 LLCs cannot be shared out over 2 nodes' "$schedrig" lint -t 2n3l1c1t good.yaml
 expect 'lint: against a topology' 64 'LLC' "$schedrig" lint -t 1n1l1c1t <(sed 's/llc: 0/llc: 7/' good.yaml)
+expect 'lint: no name' 0 'unnamed.yaml: no mistakes' "$schedrig" lint unnamed.yaml
+expect 'lint: a FIFO that nobody writes to' 64 'fifo.yaml is a pipe that nobody writes to' timeout 60 "$schedrig" lint fifo.yaml
+expect 'lint: pipes of other commands' 0 'no mistakes' "$schedrig" lint <(cat good.yaml)
+expect 'lint: a slow pipe' 0 'no mistakes' "$schedrig" lint <(head -n 2 good.yaml && exec tail -n +3 good.yaml)
+expect 'lint: standard input' 0 '-: no mistakes' bash -c '"$1" lint - <good.yaml' - "$schedrig"
+expect 'lint: a pipe as standard input' 64 $'-:3:9: error: \n    3 |       - set_cpusett' \
+	bash -c 'cat unknown.yaml | "$1" lint -' - "$schedrig"
 expect 'lint: schedulers are defined' 0 'scheduler.yaml: no mistakes' "$schedrig" lint scheduler.yaml
 expect 'lint: a scheduler that nobody defined, and an op that is not here yet' 64 \
 	$'attach.yaml:7:12: error: \nAttachScheduler is not in this version\ndid you mean \'mine\'?): `schedulers` defines mine, own' \

@@ -5,7 +5,9 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static char path[] = "/tmp/schedrig-unit-XXXXXX";
@@ -51,5 +53,12 @@ Test(fd, what_has_no_size_is_read_as_it_comes)
 	cr_assert_eq(fd_read_file("/proc/self/maps", 1 << 20, &bytes, &length, &err), 0, "%s", err.message);
 	cr_assert_gt(length, 0);
 	free(bytes);
+	char fifo[] = "/tmp/fifo.XXXXXX";
+	cr_assert_not_null(mkdtemp(fifo));
+	cr_assert_eq(rmdir(fifo), 0);
+	cr_assert_eq(mkfifo(fifo, 0600), 0);
+	cr_assert_eq(fd_read_file(fifo, 100000, &bytes, &length, &err), -EINVAL);
+	cr_assert(strstr(err.message, "nobody writes to"), "%s", err.message);
+	cr_assert_eq(unlink(fifo), 0);
 	cr_assert_eq(fd_read_file("/dev/zero", 100000, &bytes, &length, &err), -E2BIG);
 }
