@@ -2,20 +2,22 @@
 /* The fence around protobuf-c (see pb.h). No state. */
 #include "proto/pb.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 
 /* protobuf-c multiplies counts by sizes unchecked and allocates as it scans: every allocation of an unpack
  * draws on one budget, and the first one beyond it fails the unpack. */
 struct budget {
 	size_t left;
+	bool over;
 };
 
 static void *budget_alloc(void *data, size_t size)
 {
 	struct budget *budget = data;
-	if (size > budget->left)
+	if (size > budget->left) {
+		budget->over = true;
 		return NULL;
+	}
 	budget->left -= size;
 	return malloc(size ? size : 1);
 }
@@ -67,20 +69,30 @@ static bool enums_known(const ProtobufCMessage *message)
 	return true;
 }
 
-void *pb_unpack(const ProtobufCMessageDescriptor *type, const void *bytes, size_t length)
+void *pb_unpack_within(const ProtobufCMessageDescriptor *type, const void *bytes, size_t length,
+	size_t max_bytes, bool *ret_over)
 {
-	struct budget budget = {.left = PB_BUDGET_BASE_BYTES};
-	if (length > (SIZE_MAX - PB_BUDGET_BASE_BYTES) / PB_BUDGET_FACTOR)
+	struct budget budget = {0};
+	*ret_over = false;
+	if (__builtin_mul_overflow(length, PB_BUDGET_FACTOR, &budget.left) ||
+		__builtin_add_overflow(budget.left, PB_BUDGET_BASE_BYTES, &budget.left))
 		return NULL;
-	budget.left += length * PB_BUDGET_FACTOR;
+	budget.left = budget.left < max_bytes ? budget.left : max_bytes;
 	ProtobufCAllocator allocator = {
 		.alloc = budget_alloc, .free = budget_free, .allocator_data = &budget};
 	ProtobufCMessage *message = protobuf_c_message_unpack(type, &allocator, length, bytes);
+	*ret_over = !message && budget.over;
 	if (message && !enums_known(message)) {
 		pb_free(message);
 		return NULL;
 	}
 	return message;
+}
+
+void *pb_unpack(const ProtobufCMessageDescriptor *type, const void *bytes, size_t length)
+{
+	bool over;
+	return pb_unpack_within(type, bytes, length, SIZE_MAX, &over);
 }
 
 void pb_free(void *message)

@@ -175,10 +175,16 @@ static void on_ready(struct link *link, const struct frame_header *header, const
 }
 
 /* With the lock held. */
-static void end_call(struct link *link, struct link_call *call, Schedrig__V1__AgentResponse *response)
+static void end_call(struct link *link, struct link_call *call, const uint8_t *bytes, size_t length)
 {
-	call->response = response;
-	if (!response)
+	bool over;
+	call->response = pb_unpack_within(
+		&schedrig__v1__agent_response__descriptor, bytes, length, PB_GUEST_BYTES, &over);
+	if (over)
+		err_set(&call->err, ERR_LIMIT_EXCEEDED,
+			"the agent's answer of %zu bytes would take more memory than the %u MiB that one may",
+			length, PB_GUEST_BYTES >> 20);
+	else if (!call->response)
 		err_set(&call->err, ERR_INTERNAL, "the agent's answer cannot be understood");
 	call->done = true;
 	pthread_cond_broadcast(&link->changed);
@@ -211,20 +217,19 @@ static bool append_part(struct link *link, struct link_call *call, const uint8_t
 /* An answer that nobody waits for any more is dropped. */
 static void on_response(struct link *link, const struct frame_header *header, const uint8_t *payload)
 {
-	const ProtobufCMessageDescriptor *type = &schedrig__v1__agent_response__descriptor;
 	SCOPE_LOCK(&link->lock);
 	struct link_call *call = link_find_call(link, header->seq);
 	if (!call || call->done)
 		return;
 	if (!call->part) {
 		if (header->type == WIRE_RESPONSE)
-			end_call(link, call, pb_unpack(type, payload, header->length));
+			end_call(link, call, payload, header->length);
 		else
 			(void)append_part(link, call, payload, header->length);
 		return;
 	}
 	if (append_part(link, call, payload, header->length) && header->type == WIRE_RESPONSE)
-		end_call(link, call, pb_unpack(type, call->part, call->part_bytes));
+		end_call(link, call, call->part, call->part_bytes);
 }
 
 static void on_error(struct link *link, const struct frame_header *header, const uint8_t *payload)

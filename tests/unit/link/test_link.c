@@ -172,6 +172,42 @@ Test(link, endless_answer_is_bounded)
 	stop(&bench, &agent);
 }
 
+/* Short on the wire and long in memory: results without a field, two bytes each, over as many frames as it
+ * takes. */
+#define AMPLIFIED_BYTES (24u * 1024 * 1024)
+static bool amplified(
+	struct fake_agent *agent, uint64_t seq, const Schedrig__V1__AgentRequest *request, void *arg)
+{
+	if (agent->asked > 1)
+		return false;
+	static uint8_t bytes[FRAME_MAX_BYTES];
+	for (size_t i = 0; i < sizeof(bytes); i += 2)
+		bytes[i] = 1 << 3 | 2; /* OpsDone.results */
+	/* AgentResponse.ops_done, field 10, and its length in four bytes. */
+	uint32_t inner = AMPLIFIED_BYTES;
+	uint8_t head[] = {10 << 3 | 2, (uint8_t)(inner | 0x80), (uint8_t)(inner >> 7 | 0x80),
+		(uint8_t)(inner >> 14 | 0x80), (uint8_t)(inner >> 21)};
+	fake_agent_send(agent, WIRE_PART, seq, head, sizeof(head));
+	for (size_t at = 0; at < AMPLIFIED_BYTES; at += sizeof(bytes))
+		fake_agent_send(agent, at + sizeof(bytes) < AMPLIFIED_BYTES ? WIRE_PART : WIRE_RESPONSE, seq,
+			bytes, sizeof(bytes));
+	return true;
+}
+
+Test(link, answer_that_grows_when_unpacked_is_bounded)
+{
+	struct link_bench bench;
+	struct fake_agent agent = {.request = amplified};
+	start(&bench, &agent);
+	Schedrig__V1__AgentResponse *response;
+	struct err err = ERR_INIT;
+	cr_assert_lt(call(&bench, 120 * NS_PER_S, &response, &err), 0);
+	cr_assert_eq(err.code, ERR_LIMIT_EXCEEDED, "%s", err.message);
+	cr_assert(strstr(err.message, "256 MiB"), "%s", err.message);
+	call_works(&bench);
+	stop(&bench, &agent);
+}
+
 static bool oversize(
 	struct fake_agent *agent, uint64_t seq, const Schedrig__V1__AgentRequest *request, void *arg)
 {

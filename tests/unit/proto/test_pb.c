@@ -37,6 +37,26 @@ Test(pb, a_hostile_message_cannot_ask_for_more_than_its_budget)
 	free(bytes);
 }
 
+/* Within what its length allows, and beyond what the caller does. */
+Test(pb, a_caller_bounds_the_memory_of_a_message_of_any_length)
+{
+	size_t n = 1u << 20;
+	bool over = false;
+	uint8_t *bytes = malloc(n);
+	memset(bytes, 8, n); /* AgentHello.page_gpas is unpacked at eight bytes for each of a packed list */
+	static const uint8_t head[] = {3 << 3 | 2, 0xf0, 0xff, 0x3f};
+	memcpy(bytes, head, sizeof(head));
+	n = sizeof(head) + 0xffff0;
+	void *message = pb_unpack_within(&schedrig__v1__agent_hello__descriptor, bytes, n, 9 * n, &over);
+	cr_assert(message && !over);
+	pb_free(message);
+	cr_assert_null(pb_unpack_within(&schedrig__v1__agent_hello__descriptor, bytes, n, 7 * n, &over));
+	cr_assert(over);
+	cr_assert_null(pb_unpack_within(&schedrig__v1__agent_hello__descriptor, bytes, n - 1, 9 * n, &over));
+	cr_assert(!over, "it is cut short, which is no matter of memory");
+	free(bytes);
+}
+
 Test(pb, unknown_enum_values_are_refused)
 {
 	Schedrig__V1__Error error = SCHEDRIG__V1__ERROR__INIT;
