@@ -31,7 +31,8 @@ enum wire_type {
 #define LIMIT_OPS_PER_LIST 4096u
 #define LIMIT_CGROUPS 1024u
 #define LIMIT_CGROUP_NAME_BYTES 255u
-#define LIMIT_WORKERS 4096u
+#define LIMIT_WORKERS 4096u           /* at once */
+#define LIMIT_SCENARIO_WORKERS 16384u /* one after the other: each has a report */
 #define LIMIT_ARGS 256u
 #define LIMIT_PAYLOADS 256u
 #define LIMIT_SCHEDULERS 64u

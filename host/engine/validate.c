@@ -210,6 +210,14 @@ static void check_all(struct check *check)
 		check_step(check, s->steps[i], (int)i);
 		check_leave(check, at);
 	}
+	if (*check->workers_place) {
+		size_t at = check_enter(check, "%s", check->workers_place);
+		check_bad(check, ERR_LIMIT_EXCEEDED, NULL,
+			"from here on there are too many: the scenario starts %zu workers in all, at most %u "
+			"are possible",
+			check->workers, LIMIT_SCENARIO_WORKERS);
+		check_leave(check, at);
+	}
 	check_expected_tags(check, s->assertions);
 	check_asserted_names(check);
 	if (!anything_asserted(s))

@@ -38,6 +38,11 @@ struct check {
 	int step;       /* -1: backdrop, ad-hoc */
 	size_t cgroups; /* definitions and AddCgroup ops */
 	uint32_t workers_default;
+	/* Workers as far as their number is known: ever, and at once, of the backdrop and of the step. */
+	size_t workers, workers_backdrop, workers_step;
+	bool workers_stop; /* some may have been stopped: how many there are at once is not known any more */
+	bool workers_told; /* that there are too many at once */
+	char workers_place[512]; /* where there first were too many ever; "": nowhere */
 	struct names names;
 };
 

@@ -89,6 +89,7 @@ static void check_remove_cgroup(struct check *check, const Schedrig__V1__Op *op,
 	struct name *name = check_tracked(check, op->remove_cgroup->cgroup, "cgroup", true);
 	if (!name || check->waived != ERR_NONE)
 		return;
+	check->workers_stop = true;
 	name->tracked = false;
 	name->last_step = -1;
 	names_drop_live(&check->names, NULL, op->remove_cgroup->cgroup);
@@ -159,8 +160,10 @@ static void check_stop_cgroup(struct check *check, const Schedrig__V1__Op *op, e
 	const char *cgroup = op->stop_cgroup->cgroup;
 	if (*cgroup)
 		(void)check_tracked(check, cgroup, "cgroup", true);
-	if (check->waived == ERR_NONE)
-		names_drop_live(&check->names, NULL, cgroup);
+	if (check->waived != ERR_NONE)
+		return;
+	check->workers_stop = true;
+	names_drop_live(&check->names, NULL, cgroup);
 }
 
 /* Payloads are known here; who the workers of a cgroup belong to is known when it happens. */

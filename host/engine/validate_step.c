@@ -71,6 +71,7 @@ void check_step(struct check *check, const Schedrig__V1__Step *step, int index)
 {
 	struct err err = ERR_INIT;
 	check->step = index;
+	check->workers_step = 0;
 	check_printable(check, step->name, "name");
 	if (strlen(step->name) > LIMIT_NAME_BYTES)
 		check_bad(check, ERR_LIMIT_EXCEEDED, "name", "a name has at most %u bytes", LIMIT_NAME_BYTES);

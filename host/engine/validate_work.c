@@ -149,6 +149,24 @@ static uint64_t check_count(
 	return (uint64_t)n;
 }
 
+/* What the agent refuses when it comes to it, or the controller has no room for. */
+static void count_workers(struct check *check, uint64_t n)
+{
+	/* An op that is to fail starts none. */
+	if (check->adhoc || check->waived != ERR_NONE)
+		return;
+	check->workers += n;
+	if (check->workers > LIMIT_SCENARIO_WORKERS && !*check->workers_place)
+		memcpy(check->workers_place, check->place, sizeof(check->workers_place));
+	*(check->backdrop ? &check->workers_backdrop : &check->workers_step) += n;
+	size_t at_once = check->workers_backdrop + check->workers_step;
+	if (at_once <= LIMIT_WORKERS || check->workers_stop || check->workers_told)
+		return;
+	check->workers_told = true;
+	check_bad(check, ERR_LIMIT_EXCEEDED, NULL,
+		"with these, %zu workers are there at once: at most %u are possible", at_once, LIMIT_WORKERS);
+}
+
 static void check_group(struct check *check, const struct work_params *params, uint64_t n)
 {
 	uint64_t size = work_group_size(params);
@@ -341,6 +359,7 @@ void check_work(struct check *check, const Schedrig__V1__WorkSpec *work, const s
 	if (swappable && other)
 		known = work_params_read(other, &params, &ignored) == 0;
 	uint64_t n = check_count(check, work, pool, in_runner);
+	count_workers(check, n);
 	if (n && known)
 		check_group(check, &params, n);
 	if (known)

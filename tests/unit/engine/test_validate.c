@@ -397,6 +397,17 @@ static const struct {
 	{OPS("restart_scheduler"), "steps[0].ops[0]", "Unsupported", "version"},
 	{SCX OPS("{replace_scheduler: s}"), "steps[0].ops[0]", "Unsupported", "version"},
 	{OPS("{pin_bpf_map: {name: x}}"), "steps[0].ops[0]", "Unsupported", "version"},
+	/* workers in sum */
+	{WORK("workers: 4096") "steps: [{setup: [{name: b}]}]\n", "steps[0].setup[0]", "LimitExceeded",
+		"4097 workers are there at once: at most 4096"},
+	{"backdrop: {cgroups: [{name: a, work: [{workers: 4000}]}, {name: b, work: [{workers: 50}, {workers: "
+	 "50}]}]}\n",
+		"backdrop.cgroups[1].work[1]", "LimitExceeded", "4100 workers"},
+	{WORK("workers: 4096") "steps: [{ops: [{spawn: {runner_cgroup: {}}}]}]\n", "steps[0].ops[0].work",
+		"LimitExceeded", "4097 workers"},
+	/* of the machine's 4 last-level caches */
+	{"steps: [{factory: {for_each: llc, cgroups: [{name: 'c{index}', work: [{workers: 2000}]}]}}]\n",
+		"steps[0].factory.cgroups[0].work[0]", "LimitExceeded", "6000 workers"},
 	/* schedulers */
 	{"schedulers: [{binary: {program: 'true'}}]\n", "schedulers[0].name", IC, "1 to 128 bytes"},
 	{"schedulers: [{name: \"a\\tb\", kernel_default: {}}]\n", "schedulers[0].name", IC, "control"},
@@ -529,6 +540,9 @@ static const char *const good[] = {
 	OPS("{add_cgroup: web, expect_error: AlreadyExists}, {clear_cpuset: web}"),
 	OPS("{spawn: {runner_cgroup: {}, work: {workers: 2, work_type: {pipe_io: {}}}}}"),
 	OPS("{stop_cgroup: {cgroup: ''}}"),
+	WORK("workers: 4095") "steps: [{setup: [{name: b}]}, {setup: [{name: b}]}]\n",
+	WORK("workers: 4096") "steps: [{ops: [{stop_cgroup: {cgroup: a}}], setup: [{name: b}]}]\n",
+	WORK("workers: 4096") "steps: [{ops: [{spawn: {runner_cgroup: {}}, expect_error: LimitExceeded}]}]\n",
 	SCX OPS("{attach_scheduler: s, expect_error: Unsupported}, {replace_scheduler: default, "
 		"expect_error: Unsupported}"),
 	SCH("binary: {program: dir/true, default_args: [--slice-us, '500']}, config: stress-ng, "
@@ -628,6 +642,26 @@ Test(validate, schedulers_are_bounded)
 			pb_free(response);
 			free(text);
 		}
+	}
+}
+
+/* One step after the other, none with too many at once. */
+Test(validate, workers_in_all_are_bounded)
+{
+	for (unsigned over = 0; over < 2; over++) {
+		char *text = many("steps: [", 16384 / 1024 + over,
+			"{setup: [{name: s%u, work: [{workers: 1024}]}]},", "]\n");
+		Schedrig__V1__ValidateResponse *response = validate(text);
+		cr_assert_eq(response->n_errors, over);
+		if (over) {
+			const Schedrig__V1__Error *e = response->errors[0];
+			cr_assert_str_eq(e->place, "steps[16].setup[0].work[0]");
+			cr_assert_eq(e->code, SCHEDRIG__V1__ERROR_CODE__ERROR_CODE_LIMIT_EXCEEDED);
+			cr_assert(
+				strstr(e->message, "17408 workers in all, at most 16384"), "%s", e->message);
+		}
+		pb_free(response);
+		free(text);
 	}
 }
 
