@@ -90,7 +90,8 @@ struct schedrig_freeze_options {
 /* Parks every vCPU until schedrig_thaw(), the end of the lease, or that of this connection. */
 int schedrig_freeze(struct schedrig *schedrig, const struct schedrig_freeze_options *options,
 	Schedrig__V1__Frozen **ret, struct err *err) must_check;
-/* Ends the freeze that a client holds, whoever it is. */
+/* Ends the freeze that a client holds, whoever it is. Started without waiting for answers, it comes after
+ * what this connection started before it to be done in the freeze. */
 int schedrig_thaw(struct schedrig *schedrig, Schedrig__V1__Thawed **ret, struct err *err) must_check;
 /* Lets vCPU `vcpu` execute `count` instructions (0: only tells its registers) inside a freeze of this
  * connection's, or a detached one; the others stay parked. limit_ns: of host time; 0: 10 s. */

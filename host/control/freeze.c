@@ -3,8 +3,10 @@
  * when a client asks for it, when the lease runs out, when the client goes away (unless it said otherwise),
  * and when the control stops. At most one: it is the VM's only freeze. Cold accesses, captures and steps of
  * its client (of anybody, if it was detached) work within it, and what would need the guest to run is refused
- * to its client. A thaw that comes meanwhile waits for them, who are bounded: steps are cut short, lists of
- * ops end before their next cold op. Loop thread, but for request_run_freeze() and request_run_step(). */
+ * to its client. A thaw of another client's that comes meanwhile waits for them, who are bounded: steps are
+ * cut short, lists of ops end before their next cold op. A thaw of the client's own has its place in the
+ * order of its requests: what it asked for before comes to its end first, unless that could wait for this
+ * very thaw. Loop thread, but for request_run_freeze() and request_run_step(). */
 #include "host/control/internal.h"
 
 #include "common/clock.h"
@@ -174,21 +176,6 @@ void control_freeze_end(struct control *control)
 		thaw(control);
 }
 
-void request_run_thaw(struct request *request)
-{
-	struct control *control = request->control;
-	struct err err = ERR_INIT;
-	if (!control->frozen) {
-		err_set(&err, ERR_FAILED_PRECONDITION, "no client holds the VM frozen");
-		request_fail(request, &err);
-		return;
-	}
-	/* Answered with the thaw, now or later. It has no thread. */
-	request->state = REQUEST_RUNNING;
-	request->joined = true;
-	thaw(control);
-}
-
 /* ---- requests within a client's freeze */
 
 /* One of its client's own, that has not come to its end. */
@@ -239,6 +226,80 @@ bool control_freeze_forbids(const struct request *request, struct err *err)
 		request->kind->name);
 	err_reason(err, "own-freeze");
 	return true;
+}
+
+/* ---- the order of one client's requests around its thaw */
+
+static bool is_kind(const struct request *request, Schedrig__V1__Request__KindCase kind)
+{
+	return request->message && request->message->kind_case == kind;
+}
+
+/* Of the same client, one after the other, and not at their ends. */
+static bool pending_before(const struct request *other, const struct request *request)
+{
+	return other->session == request->session && !other->is_submit &&
+	       (other->state == REQUEST_WAITING || other->state == REQUEST_RUNNING);
+}
+
+/* Whether it may not get on before the freeze that stands has ended. A Freeze waits for its turn, but not
+ * longer than its deadline, and comes before its thaw. */
+static bool may_need_thaw(const struct request *request)
+{
+	struct err refused = ERR_INIT;
+	if (request->uses || is_kind(request, SCHEDRIG__V1__REQUEST__KIND_FREEZE))
+		return false;
+	/* Refused, or within the freeze, as soon as it begins. */
+	if (request->state == REQUEST_WAITING &&
+		(may_use(request) || control_freeze_forbids(request, &refused)))
+		return false;
+	return request->kind->needs_running || wants_freeze(request) ||
+	       (is_kind(request, SCHEDRIG__V1__REQUEST__KIND_APPLY) &&
+		       engine_apply_needs_guest(request->message->apply));
+}
+
+bool control_thaw_must_wait(const struct request *request)
+{
+	const struct control *control = request->control;
+	/* The one at work, whose answer may be nobody's any more, or the first that is to come; the others
+	 * come after it. */
+	const struct request *other, *next = request->session->working;
+	bool freeze = false;
+	if (control->thaw_asked)
+		return false;
+	for (other = control->requests; other != request; other = other->next) {
+		if (!pending_before(other, request) || !other->kind->worker)
+			continue;
+		next = next ? next : other;
+		freeze |= is_kind(other, SCHEDRIG__V1__REQUEST__KIND_FREEZE);
+	}
+	return control->frozen ? next && !may_need_thaw(next) : freeze;
+}
+
+bool control_thaw_is_ahead(const struct request *request)
+{
+	const struct request *other;
+	for (other = request->control->requests; other != request; other = other->next)
+		if (pending_before(other, request) && is_kind(other, SCHEDRIG__V1__REQUEST__KIND_THAW))
+			return true;
+	return false;
+}
+
+void request_run_thaw(struct request *request)
+{
+	struct control *control = request->control;
+	struct err err = ERR_INIT;
+	if (control_thaw_must_wait(request))
+		return; /* stays WAITING: request_schedule() comes back to it */
+	if (!control->frozen) {
+		err_set(&err, ERR_FAILED_PRECONDITION, "no client holds the VM frozen");
+		request_fail(request, &err);
+		return;
+	}
+	/* Answered with the thaw, now or later. It has no thread. */
+	request->state = REQUEST_RUNNING;
+	request->joined = true;
+	thaw(control);
 }
 
 bool control_freeze_is_busy(const struct request *request)

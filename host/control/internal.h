@@ -154,6 +154,9 @@ void control_freeze_adopt(struct request *request);
 bool control_freeze_is_busy(const struct request *request);
 /* Whether the request needs the guest to run while its client holds the VM frozen. */
 bool control_freeze_forbids(const struct request *request, struct err *err);
+/* Whether a Thaw comes after requests that its client made before it; whether one that does is in the way. */
+bool control_thaw_must_wait(const struct request *request);
+bool control_thaw_is_ahead(const struct request *request);
 void control_freeze_use(struct request *request);
 void control_freeze_release(struct request *request);
 void control_freeze_leave(struct control *control, const struct session *session);

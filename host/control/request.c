@@ -5,6 +5,7 @@
  *   Submit    when the guest is ready and no other scenario runs; the oldest of all clients first
  *   others    when their client has no other in work and nothing unread; those about the guest when it is
  *             ready; those within a client's freeze one at a time
+ *   Thaw      at once, on the loop, or in its client's order (freeze.c)
  */
 #include "host/control/internal.h"
 
@@ -314,6 +315,13 @@ void request_schedule(struct control *control)
 			continue;
 		if (control->stopping) {
 			request_cancel(request, control->stop_why);
+		} else if (!request->kind->worker) {
+			/* A thaw that had to wait. It may end requests that stand after it in the list. */
+			if (control_thaw_must_wait(request))
+				continue;
+			request->kind->run(request);
+			control_kick(control);
+			return;
 		} else if (request->kind->needs_ready && control->ended.code != ERR_NONE) {
 			err = control->ended;
 			request_fail(request, &err);
@@ -323,7 +331,7 @@ void request_schedule(struct control *control)
 			if (!control->scenario)
 				start(request);
 		} else if (!request->session->working && !has_unread(request->session) &&
-			   !control_freeze_is_busy(request)) {
+			   !control_freeze_is_busy(request) && !control_thaw_is_ahead(request)) {
 			err = (struct err)ERR_INIT;
 			if (control_freeze_forbids(request, &err))
 				request_fail(request, &err);

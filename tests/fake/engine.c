@@ -219,6 +219,9 @@ void engine_cancel(struct engine *engine, const char *why)
 
 bool engine_apply_needs_guest(const Schedrig__V1__ApplyRequest *request)
 {
+	for (size_t i = 0; i < request->n_ops; i++)
+		if (request->ops[i]->kind_case == SCHEDRIG__V1__OP__KIND_ADD_CGROUP)
+			return true;
 	return false;
 }
 

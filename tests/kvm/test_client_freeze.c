@@ -425,3 +425,143 @@ Test(client_freeze, a_thaw_and_a_client_that_goes_are_told_to_the_list_too)
 	schedrig_close(two);
 	end(b);
 }
+
+/* ---- one client's requests, none of which waits for the answer to the one before */
+
+static const Schedrig__V1__Request *freeze_request(bool detach)
+{
+	static Schedrig__V1__FreezeRequest ask = SCHEDRIG__V1__FREEZE_REQUEST__INIT;
+	static Schedrig__V1__Request request = SCHEDRIG__V1__REQUEST__INIT;
+	ask.detach = detach;
+	request.kind_case = SCHEDRIG__V1__REQUEST__KIND_FREEZE;
+	request.freeze = &ask;
+	return &request;
+}
+
+static const Schedrig__V1__Request *thaw_request(void)
+{
+	static Schedrig__V1__ThawRequest ask = SCHEDRIG__V1__THAW_REQUEST__INIT;
+	static Schedrig__V1__Request request = SCHEDRIG__V1__REQUEST__INIT;
+	request.kind_case = SCHEDRIG__V1__REQUEST__KIND_THAW;
+	request.thaw = &ask;
+	return &request;
+}
+
+/* The controller has what the client has sent. */
+static void has_arrived(struct schedrig *client)
+{
+	Schedrig__V1__Info *info = NULL;
+	struct err err = ERR_INIT;
+	cr_assert_eq(schedrig_info(client, &info, &err), 0, "%s", err.message);
+	schedrig_free_message(info);
+}
+
+Test(client_freeze, a_thaw_does_not_overtake_what_its_client_asked_for_before)
+{
+	struct bare *b = begin();
+	struct schedrig *one = client_open();
+	struct list list;
+	struct answer frozen[2], applied[4], thawed[2];
+	list_init(&list, false);
+	for (unsigned round = 0; round < 20; round++) {
+		start(one, freeze_request(false), &frozen[0]);
+		for (unsigned i = 0; i < 3; i++)
+			start(one, &list.request, &applied[i]);
+		start(one, thaw_request(), &thawed[0]);
+		start(one, &list.request, &applied[3]);
+		start(one, freeze_request(false), &frozen[1]);
+		start(one, thaw_request(), &thawed[1]);
+		wait_answer(one, &thawed[1]);
+		cr_assert_not(vm_is_frozen(b->vm));
+		cr_assert(frozen[0].came && thawed[0].came && frozen[1].came);
+		for (unsigned i = 0; i < 4; i++)
+			cr_assert_str_eq(applied[i].kind, i < 3 ? "held" : "own", "list %u", i);
+	}
+	schedrig_close(one);
+	end(b);
+}
+
+Test(client_freeze, a_list_at_work_is_done_before_its_client_s_own_thaw)
+{
+	struct bare *b = begin();
+	struct schedrig *one = client_open();
+	struct err err = ERR_INIT;
+	struct list list, more;
+	struct answer applied, another, thawed;
+	list_init(&list, true);
+	list_init(&more, false);
+	cr_assert_eq(freeze(one, NULL, &err), 0, "%s", err.message);
+	start(one, &list.request, &applied);
+	start(one, &more.request, &another);
+	start(one, thaw_request(), &thawed);
+	cr_assert(fake_engine_wait_busy(f.engine));
+	has_arrived(one);
+	cr_assert(vm_is_frozen(b->vm) && !thawed.came);
+	fake_engine_release(f.engine);
+	wait_answer(one, &thawed);
+	cr_assert_str_eq(applied.kind, "released");
+	cr_assert_str_eq(another.kind, "held");
+	cr_assert_not(vm_is_frozen(b->vm));
+	schedrig_close(one);
+	end(b);
+}
+
+/* What waits for a freeze to end would wait for ever if the thaw waited for it. */
+Test(client_freeze, a_thaw_overtakes_what_only_a_thaw_lets_go_on)
+{
+	for (unsigned detach = 0; detach < 2; detach++) {
+		struct bare *b = begin();
+		struct schedrig *one = client_open(), *two = client_open();
+		struct err err = ERR_INIT;
+		struct list slow, cold;
+		Schedrig__V1__AddCgroup add = SCHEDRIG__V1__ADD_CGROUP__INIT;
+		struct answer waits, behind, thawed;
+		list_init(&slow, false);
+		list_init(&cold, false);
+		slow.op.kind_case = SCHEDRIG__V1__OP__KIND_ADD_CGROUP;
+		slow.op.add_cgroup = &add;
+		add.name = (char *)"slow";
+		cr_assert_eq(freeze(one, &(struct schedrig_freeze_options){.detach = detach}, &err), 0, "%s",
+			err.message);
+		start(two, &slow.request, &waits);
+		cr_assert(fake_engine_wait_busy(f.engine));
+		start(two, &cold.request, &behind);
+		start(two, thaw_request(), &thawed);
+		wait_answer(two, &thawed);
+		cr_assert_not(vm_is_frozen(b->vm));
+		cr_assert_not(waits.came || behind.came);
+		fake_engine_release(f.engine);
+		wait_answer(two, &behind);
+		cr_assert(waits.came);
+		cr_assert_str_eq(behind.kind, "own");
+		schedrig_close(one);
+		schedrig_close(two);
+		end(b);
+	}
+}
+
+/* Who goes away while its thaw waits takes it along, and the freeze ends all the same. */
+Test(client_freeze, a_thaw_that_waits_goes_with_its_client)
+{
+	struct bare *b = begin();
+	struct schedrig *one = client_open(), *two = client_open();
+	struct err err = ERR_INIT;
+	struct list list;
+	struct answer applied, thawed;
+	list_init(&list, true);
+	cr_assert_eq(freeze(one, NULL, &err), 0, "%s", err.message);
+	cr_assert_eq(schedrig_start(one, &list.request, NULL, drop_answer, NULL, NULL, &err), 0);
+	cr_assert_eq(schedrig_start(one, thaw_request(), NULL, drop_answer, NULL, NULL, &err), 0);
+	has_arrived(one);
+	cr_assert(fake_engine_wait_busy(f.engine));
+	schedrig_close(one);
+	bare_wait(!vm_is_frozen(b->vm), "the VM is thawed");
+	/* And nobody else's requests mind. */
+	list_init(&list, false);
+	start(two, freeze_request(true), &applied);
+	start(two, thaw_request(), &thawed);
+	wait_answer(two, &thawed);
+	cr_assert_not(vm_is_frozen(b->vm));
+	schedrig_close(two);
+	end(b);
+}
