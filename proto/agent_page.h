@@ -24,7 +24,8 @@ struct agent_page {
 	uint32_t workers;     /* alive */
 	uint32_t cgroups;     /* tracked */
 	uint64_t iterations;  /* sum over workers as of the last look at them */
-	uint64_t max_gap_ns;  /* longest time between two beats so far, of the same clock */
+	uint64_t max_gap_ns;  /* longest time between two beats so far, of the same clock, with the host's
+				 share */
 };
 
 #define AGENT_PAGE_BEAT_NS (UINT64_C(100) * 1000000)
