@@ -242,7 +242,9 @@ int cg_attach(int fd, const char *name, pid_t pid, struct err *err)
 	int r = fsat_write(fd, "cgroup.procs", value);
 	if (r >= 0)
 		return 0;
-	if (r == -EBUSY)
+	/* A scheduler's veto may have that errno, too. */
+	char list[LIST_BYTES];
+	if (r == -EBUSY && *cg_for_children(fd, list, sizeof(list)))
 		return err_set_os(err, ERR_FAILED_PRECONDITION, EBUSY,
 			"cannot move process %d to `%s`: it has controllers enabled for its children", pid,
 			name);

@@ -32,6 +32,7 @@ struct move {
 	size_t size_pids, size_untracked;
 	unsigned tracked, exited; /* workers and payloads */
 	unsigned taken;           /* processes of theirs that were moved */
+	bool stranded;            /* some could not be moved back */
 };
 
 void scene_moved_deinit(struct scene_moved *moved)
@@ -78,10 +79,24 @@ static bool is_moving_run(const struct move *move, const struct scene_run *run)
 	return move->from && !run->claimed && run->cgroup == move->from;
 }
 
+static bool ext_attached(void)
+{
+	char state[32];
+	return fsat_read(AT_FDCWD, "/sys/kernel/sched_ext/state", state, sizeof(state)) >= 0 &&
+	       strcmp(state, "disabled") != 0;
+}
+
+/* False when given up. */
+static bool wait_a_moment(const struct scene_call *call)
+{
+	struct pollfd fd = {.fd = call->cancel ? call->cancel->fd : -1, .events = POLLIN};
+	return poll(&fd, 1, clock_poll_ms(clock_deadline_ns(TRY_AGAIN_NS))) <= 0;
+}
+
 /* --- what is tracked --- */
 
 /* Parent of a process, 0: there is none, or it has ended. */
-static pid_t parent_of(pid_t pid)
+static pid_t parent_of(pid_t pid, char *ret_state)
 {
 	char path[40], text[512];
 	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
@@ -91,7 +106,7 @@ static pid_t parent_of(pid_t pid)
 	text[sizeof(text) - 1] = '\0';
 	const char *close = strrchr(text, ')');
 	int parent = 0;
-	return close && sscanf(close, ") %*c %d", &parent) == 1 ? parent : 0;
+	return close && sscanf(close, ") %c %d", ret_state, &parent) == 2 ? parent : 0;
 }
 
 static bool is_root(const struct move *move, pid_t pid)
@@ -107,10 +122,11 @@ static bool is_root(const struct move *move, pid_t pid)
 
 static bool is_tracked(const struct move *move, pid_t pid)
 {
+	char state;
 	for (unsigned steps = 0; pid > 1 && steps < ANCESTORS_MAX; steps++) {
 		if (is_root(move, pid))
 			return true;
-		pid = parent_of(pid);
+		pid = parent_of(pid, &state);
 	}
 	return false;
 }
@@ -201,13 +217,23 @@ static int name_task(const struct move *move, pid_t pid, struct err *err)
 	return err_wrap(err, "process %d (%s) of `%s`", pid, comm, from_name(move));
 }
 
+/* ESRCH is the kernel's word for a PID that nobody has, unless it is a scheduler's veto: that may have any
+ * errno. */
+static bool has_ended(pid_t pid, const struct err *refused)
+{
+	char state = 0;
+	if (refused->os_errno != ESRCH)
+		return false;
+	return !ext_attached() || !parent_of(pid, &state) || state == 'Z' || state == 'X';
+}
+
 /* 0 moved, 1 it has ended. */
 static int move_one(const struct move *move, pid_t pid, struct err *err)
 {
 	struct err refused = ERR_INIT;
 	if (cg_attach(move->to->fd, move->to->name, pid, &refused) == 0)
 		return 0;
-	if (refused.os_errno == ESRCH)
+	if (has_ended(pid, &refused))
 		return 1;
 	if (err)
 		*err = refused;
@@ -277,22 +303,43 @@ static int move_all(struct move *move, struct err *err)
 		from_name(move));
 }
 
-static void move_back(const struct move *move, struct err *err)
+/* The kernel's word for the last process that could not go, ERR_NONE: the runner cgroup is not at hand. */
+static void send_back(struct move *move, struct err *ret_last)
 {
 	int fd = move->from ? move->from->fd : move->scene->config.stray_fd;
-	unsigned left = 0;
-	struct err last = ERR_INIT;
-	for (size_t i = move->moved->n_pids; i-- > 0;) {
+	pid_t *pids = move->moved->pids;
+	size_t left = move->moved->n_pids;
+	*ret_last = ERR_INIT;
+	for (size_t i = left; i-- > 0;) {
 		struct err refused = ERR_INIT;
-		if (fd >= 0 && (cg_attach(fd, from_name(move), move->moved->pids[i], &refused) == 0 ||
-				       refused.os_errno == ESRCH))
-			continue;
-		left++;
-		last = refused;
+		if (fd >= 0 && (cg_attach(fd, from_name(move), pids[i], &refused) == 0 ||
+				       has_ended(pids[i], &refused))) {
+			left--;
+			memmove(pids + i, pids + i + 1, (left - i) * sizeof(*pids));
+		} else {
+			*ret_last = refused;
+		}
 	}
-	if (left)
-		err_wrap(err, "and %u of %zu processes could not be moved back from `%s` (%s)", left,
-			move->moved->n_pids, move->to->name,
+	move->moved->n_pids = left;
+}
+
+/* A way back may be vetoed like one there. It is tried again without letting go of the scene: nobody is to
+ * see them between two cgroups. */
+static void move_back(struct move *move, struct err *err)
+{
+	struct err last;
+	size_t count = move->moved->n_pids;
+	send_back(move, &last);
+	for (unsigned again = 0; move->moved->n_pids && last.os_errno && again < TRIES && ext_attached();
+		again++) {
+		if (!wait_a_moment(move->call))
+			break;
+		send_back(move, &last);
+	}
+	move->stranded = move->moved->n_pids > 0;
+	if (move->stranded)
+		err_wrap(err, "and %zu of %zu processes could not be moved back from `%s` (%s)",
+			move->moved->n_pids, count, move->to->name,
 			last.code ? last.message : "the runner cgroup is not at hand");
 	move->moved->n_pids = 0;
 }
@@ -354,25 +401,11 @@ static int try_move(struct move *move, struct err *err)
 
 /* --- vetoes --- */
 
-static bool ext_attached(void)
-{
-	char state[32];
-	return fsat_read(AT_FDCWD, "/sys/kernel/sched_ext/state", state, sizeof(state)) >= 0 &&
-	       strcmp(state, "disabled") != 0;
-}
-
 /* Only what the kernel answered to a move is worth another try. */
 static bool may_try_again(const struct move *move, const struct err *err)
 {
-	return move->moved->tries <= TRIES && err->os_errno && ext_attached() &&
+	return move->moved->tries <= TRIES && !move->stranded && err->os_errno && ext_attached() &&
 	       clock_left_ns(move->call->deadline_ns) > TRY_AGAIN_NS;
-}
-
-/* False when given up. */
-static bool wait_a_moment(const struct scene_call *call)
-{
-	struct pollfd fd = {.fd = call->cancel ? call->cancel->fd : -1, .events = POLLIN};
-	return poll(&fd, 1, clock_poll_ms(clock_deadline_ns(TRY_AGAIN_NS))) <= 0;
 }
 
 static int find_ends(struct move *move, const char *from, const char *to, struct err *err)
@@ -412,8 +445,12 @@ int scene_move_tasks(struct scene *scene, const struct scene_call *call, const c
 		r = try_move(&move, err);
 		if (r >= 0)
 			break;
-		if (!may_try_again(&move, err))
+		if (!may_try_again(&move, err)) {
+			if (ret_moved->tries > 1 && err->os_errno)
+				err_wrap(err, "refused %u times, with an ext scheduler attached",
+					ret_moved->tries);
 			return r;
+		}
 		scene_ref(move.from);
 		scene_ref(move.to);
 		pthread_mutex_unlock(&scene->lock);

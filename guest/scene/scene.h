@@ -96,11 +96,13 @@ struct scene_moved {
 void scene_moved_deinit(struct scene_moved *moved);
 /* (waits) Moves every tracked worker and payload of `from` ("" = the runner cgroup's workers), with what they
  * have started, and tracks them in `to` from then on; `untracked`: all other processes in it, too. A failure
- * moves back what had been moved and names the process. While an ext scheduler is attached, which may veto,
- * it is tried again. Step-local tasks that come to a backdrop cgroup belong to the backdrop.
- * ERR_INVALID_ARGUMENT (the same twice), ERR_FAILED_PRECONDITION (a backdrop task and a step's cgroup; `to`
- * has controllers enabled for children), ERR_ALREADY_EXISTS (a payload of that name is live there),
- * ERR_NOT_FOUND (also: all of them have exited), ERR_GUEST_OS, ERR_CANCELLED. */
+ * moves back what had been moved and names the process. While an ext scheduler is attached, which may veto
+ * with any errno, what was refused is tried again 3 times, 100 ms apart: the move, and, without letting go of
+ * the scene, a way back; if that stays refused the error says how many are in `to`. Step-local tasks that
+ * come to a backdrop cgroup belong to the backdrop. ERR_INVALID_ARGUMENT (the same twice),
+ * ERR_FAILED_PRECONDITION (a backdrop task and a step's cgroup; `to` has controllers enabled for children),
+ * ERR_ALREADY_EXISTS (a payload of that name is live there), ERR_NOT_FOUND (also: all of them have exited),
+ * ERR_GUEST_OS, ERR_CANCELLED. */
 int scene_move_tasks(struct scene *scene, const struct scene_call *call, const char *from, const char *to,
 	bool untracked, struct scene_moved *ret_moved, struct err *err) must_check;
 /* Recorded cpuset of the cgroup; false: none recorded (or NULL, the runner cgroup). */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Moves that the kernel refuses half-way: all of it is undone, and names stay what they were. The refusal is
- * ours (cg_attach() is wrapped by the linker); cgroups and processes are real. */
+/* Moves that the kernel refuses half-way: all of it is undone, and names stay what they were. The refusals,
+ * and the scheduler that may veto, are ours (cg_attach() and fsat_read() are wrapped by the linker); cgroups
+ * and processes are real. */
 #include "agent_peer.h"
 
 #include "common/clock.h"
@@ -18,10 +19,30 @@
 
 static unsigned refuse_at, refuse_back, calls; /* which attach to "b", to "a" fails; 0: none */
 
+/* What a scheduler answers to one attach after the other, and then to all; n_verdicts 0: there is none. */
+static int verdicts[8];
+static unsigned n_verdicts;
+
+ssize_t __real_fsat_read(int dirfd, const char *path, char *buffer, size_t size);
+ssize_t __wrap_fsat_read(int dirfd, const char *path, char *buffer, size_t size);
+ssize_t __wrap_fsat_read(int dirfd, const char *path, char *buffer, size_t size)
+{
+	if (!n_verdicts || strcmp(path, "/sys/kernel/sched_ext/state") != 0)
+		return __real_fsat_read(dirfd, path, buffer, size);
+	return snprintf(buffer, size, "enabled");
+}
+
 int __real_cg_attach(int fd, const char *name, pid_t pid, struct err *err);
 int __wrap_cg_attach(int fd, const char *name, pid_t pid, struct err *err);
 int __wrap_cg_attach(int fd, const char *name, pid_t pid, struct err *err)
 {
+	if (n_verdicts) {
+		int verdict = verdicts[calls < n_verdicts ? calls : n_verdicts - 1];
+		calls++;
+		return verdict ? err_set_os(err, ERR_GUEST_OS, verdict, "cannot move process %d to `%s`", pid,
+					 name)
+			       : __real_cg_attach(fd, name, pid, err);
+	}
 	if (!strcmp(name, "b") && ++calls == refuse_at)
 		return err_set_os(err, ERR_GUEST_OS, EPERM, "cannot move process %d to `%s`", pid, name);
 	if (!strcmp(name, "a") && refuse_back)
@@ -160,6 +181,79 @@ Test(move, what_cannot_be_undone_is_said, .timeout = 240)
 		strstr(err.message, "2 of 2 processes could not be moved back from `b`"), "%s", err.message);
 	scene_moved_deinit(&moved);
 	refuse_at = refuse_back = 0;
+	cr_assert_eq(count(&stage, "b"), 2);
+	stage_end(&stage);
+}
+
+/* One move from "a" to "b" under a scheduler with these verdicts, the last of them for ever. */
+static int move_under(
+	struct stage *stage, const int *list, unsigned n, struct scene_moved *moved, struct err *err)
+{
+	*err = ERR_INIT;
+	calls = 0;
+	n_verdicts = n;
+	memcpy(verdicts, list, n * sizeof(*list));
+	int r = scene_move_tasks(stage->scene, &stage->call, "a", "b", false, moved, err);
+	n_verdicts = 0;
+	return r;
+}
+#define MOVE_UNDER(...)                                                                                      \
+	move_under(&stage, (const int[]){__VA_ARGS__}, sizeof((const int[]){__VA_ARGS__}) / sizeof(int),     \
+		&moved, &err)
+
+static void expect_moved(struct stage *stage, struct scene_moved *moved, unsigned tries)
+{
+	struct scene_moved back;
+	struct err err = ERR_INIT;
+	cr_expect_eq(moved->tries, tries, "%u tries, not %u", moved->tries, tries);
+	cr_expect_eq(moved->n_pids, 3, "%zu processes", moved->n_pids);
+	scene_moved_deinit(moved);
+	cr_assert_eq(count(stage, "b"), 3);
+	cr_assert_eq(scene_move_tasks(stage->scene, &stage->call, "b", "a", false, &back, &err), 0, "%s",
+		err.message);
+	cr_expect_eq(back.tries, 1);
+	scene_moved_deinit(&back);
+}
+
+Test(move, vetoes_are_waited_out, .timeout = 240)
+{
+	struct stage stage = {0};
+	struct scene_moved moved;
+	struct err err;
+	stage_start(&stage);
+	cr_assert_eq(MOVE_UNDER(EPERM, EPERM, 0), 0, "%s", err.message);
+	expect_moved(&stage, &moved, 3);
+	cr_assert_eq(MOVE_UNDER(0, 0, EXDEV, 0), 0, "%s", err.message);
+	expect_moved(&stage, &moved, 2);
+	/* The kernel itself says this of a process that has ended. */
+	cr_assert_eq(MOVE_UNDER(0, ESRCH, 0), 0, "%s", err.message);
+	expect_moved(&stage, &moved, 2);
+	/* There, refused, and not back either, twice. */
+	cr_assert_eq(MOVE_UNDER(0, EPERM, EACCES, ESRCH, 0), 0, "%s", err.message);
+	expect_moved(&stage, &moved, 2);
+	stage_end(&stage);
+}
+
+Test(move, a_veto_that_stays_is_told, .timeout = 240)
+{
+	struct stage stage = {0};
+	struct scene_moved moved;
+	struct err err;
+	stage_start(&stage);
+	cr_assert_lt(MOVE_UNDER(ESRCH), 0);
+	cr_expect_eq(err.os_errno, ESRCH);
+	cr_expect_eq(moved.tries, 4);
+	cr_expect(strstr(err.message, "refused 4 times") && strstr(err.message, "(spin_wait) of `a`"), "%s",
+		err.message);
+	scene_moved_deinit(&moved);
+	cr_assert_eq(count(&stage, "a"), 3);
+	/* Two have gone, and nobody can go any more. */
+	cr_assert_lt(MOVE_UNDER(0, 0, EPERM), 0);
+	cr_expect(
+		strstr(err.message, "2 of 2 processes could not be moved back from `b`"), "%s", err.message);
+	cr_expect_eq(moved.tries, 1);
+	cr_expect_eq(calls, 3 + 4 * 2, "%u calls", calls);
+	scene_moved_deinit(&moved);
 	cr_assert_eq(count(&stage, "b"), 2);
 	stage_end(&stage);
 }
