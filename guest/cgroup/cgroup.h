@@ -48,7 +48,8 @@ enum cg_wait { CG_WAIT_DONE = 0, CG_WAIT_TIMEOUT = 1, CG_WAIT_CANCELLED = 2 };
 int cg_wait_event(int fd, const char *name, const char *key, int value, uint64_t deadline_ns, int cancel_fd,
 	struct err *err) must_check;
 
-/* PIDs (thread-group leaders) or TIDs in ascending order in a heap array that the caller frees. */
+/* PIDs (thread-group leaders) or TIDs, each once, in ascending order in a heap array that the caller frees.
+ * Of a threaded cgroup the PIDs are those of processes that have threads in it. */
 int cg_list(int fd, const char *name, bool threads, bool recursive, pid_t **ret_ids, size_t *ret_count,
 	struct err *err) must_check;
 /* "12 (comm, state D), ..." of at most 8 tasks in it and below; unfrozen: only those that the freezer has not

@@ -88,11 +88,28 @@ static int id_add(struct id_list *list, pid_t id)
 	return 0;
 }
 
+/* 0: it has ended. */
+static pid_t process_of(pid_t tid)
+{
+	char path[40], text[1024];
+	snprintf(path, sizeof(path), "/proc/%d/status", tid);
+	ssize_t n = fsat_read(AT_FDCWD, path, text, sizeof(text));
+	if (n < 0 && n != -E2BIG)
+		return 0;
+	text[sizeof(text) - 1] = '\0';
+	const char *line = strstr(text, "\nTgid:");
+	return line ? (pid_t)strtol(line + 6, NULL, 10) : 0;
+}
+
 static int list_one(int fd, const char *file, struct id_list *list)
 {
 	_cleanup_free_ char *text = NULL;
 	size_t length;
 	int r = fsat_read_all(fd, file, LIST_MAX_BYTES, &text, &length);
+	/* A threaded cgroup, as any program can make of its own, has threads and lists no processes. */
+	bool threaded = r == -EOPNOTSUPP && strcmp(file, "cgroup.procs") == 0;
+	if (threaded)
+		r = fsat_read_all(fd, "cgroup.threads", LIST_MAX_BYTES, &text, &length);
 	if (r < 0)
 		return r;
 	for (char *at = text; *at && r == 0;) {
@@ -100,6 +117,8 @@ static int list_one(int fd, const char *file, struct id_list *list)
 		long id = strtol(at, &end, 10);
 		if (end == at)
 			break;
+		if (threaded && id > 0)
+			id = process_of((pid_t)id);
 		/* 0 stands for a task of another PID namespace: nothing that anybody here could use. */
 		if (id > 0)
 			r = id_add(list, (pid_t)id);
@@ -159,6 +178,12 @@ int cg_list(int fd, const char *name, bool threads, bool recursive, pid_t **ret_
 	}
 	if (list.count)
 		qsort(list.ids, list.count, sizeof(*list.ids), compare_ids);
+	/* A process may have threads in several. */
+	size_t kept = 0;
+	for (size_t i = 0; i < list.count; i++)
+		if (!kept || list.ids[kept - 1] != list.ids[i])
+			list.ids[kept++] = list.ids[i];
+	list.count = kept;
 	*ret_ids = list.ids;
 	*ret_count = list.count;
 	return 0;

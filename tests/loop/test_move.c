@@ -5,6 +5,7 @@
 #include "agent_peer.h"
 
 #include "common/clock.h"
+#include "guest/cgroup/cgroup.h"
 #include "guest/scene/scene.h"
 
 #include <criterion/criterion.h>
@@ -15,6 +16,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static unsigned refuse_at, refuse_back, calls; /* which attach to "b", to "a" fails; 0: none */
@@ -256,4 +260,80 @@ Test(move, a_veto_that_stays_is_told, .timeout = 240)
 	scene_moved_deinit(&moved);
 	cr_assert_eq(count(&stage, "b"), 2);
 	stage_end(&stage);
+}
+
+static int inner_fd, told_fd;
+
+static void *sit_inside(void *arg)
+{
+	char ok = write(inner_fd, "0", 1) == 1;
+	cr_assert_eq(write(told_fd, &ok, 1), 1);
+	for (;;)
+		pause();
+	return arg;
+}
+
+/* A process of which one thread is in the cgroup below that directory, made threaded; 0: this kernel has
+ * none, or does not let us. */
+static pid_t spread_process(int fd)
+{
+	int type = -1, told[2];
+	char ok = 0;
+	pthread_t thread;
+	cr_assert_eq(pipe2(told, O_CLOEXEC), 0);
+	cr_assert_eq(mkdirat(fd, "inner", 0755), 0);
+	type = openat(fd, "inner/cgroup.type", O_WRONLY | O_CLOEXEC);
+	bool possible = type >= 0 && write(type, "threaded", 8) == 8;
+	pid_t pid = possible ? fork() : 0;
+	if (possible && pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		int outer_fd = openat(fd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+		inner_fd = openat(fd, "inner/cgroup.threads", O_WRONLY | O_CLOEXEC);
+		told_fd = told[1];
+		if (write(outer_fd, "0", 1) != 1 || pthread_create(&thread, NULL, sit_inside, NULL) != 0)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	close(told[1]);
+	cr_assert(!possible || (read(told[0], &ok, 1) == 1 && ok));
+	close(told[0]);
+	if (type >= 0)
+		close(type);
+	return pid;
+}
+
+Test(move, a_threaded_cgroup_is_emptied_and_removed, .timeout = 240)
+{
+	struct peer scratch = {0};
+	struct err err = ERR_INIT;
+	int outer, stray;
+	unsigned strays;
+	pid_t *pids;
+	size_t n;
+	const char *why = peer_scratch(&scratch);
+	if (why)
+		cr_skip_test("%s", why);
+	int root = open(scratch.cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cr_assert_eq(cg_create(root, "outer", &outer, NULL, &err), 0, "%s", err.message);
+	cr_assert_eq(cg_create(root, "stray", &stray, NULL, &err), 0, "%s", err.message);
+	pid_t pid = spread_process(outer);
+	if (!pid)
+		cr_skip_test("no threaded cgroups here: %s", strerror(errno));
+	cr_assert_eq(cg_list(outer, "outer", false, true, &pids, &n, &err), 0, "%s", err.message);
+	cr_assert(n == 1 && pids[0] == pid, "%zu processes", n);
+	free(pids);
+	cr_assert_eq(cg_remove(root, "outer", stray, clock_deadline_ns(60 * NS_PER_S), &strays, &err), 0,
+		"%s", err.message);
+	cr_expect_eq(strays, 1);
+	cr_assert_eq(cg_list(stray, "stray", true, false, &pids, &n, &err), 0);
+	cr_expect_eq(n, 2, "both threads have left it, not %zu", n);
+	free(pids);
+	cr_assert_eq(kill(pid, SIGKILL), 0);
+	cr_assert_eq(waitpid(pid, NULL, 0), pid);
+	close(outer);
+	close(stray);
+	cr_assert_eq(cg_remove(root, "stray", -1, clock_deadline_ns(60 * NS_PER_S), NULL, &err), 0);
+	close(root);
+	cr_assert_eq(rmdir(scratch.cgroup), 0, "cgroups are left: %s", strerror(errno));
 }
