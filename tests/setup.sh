@@ -16,7 +16,7 @@ packages=(
 	libevent-dev libelf-dev libfyaml-dev libjansson-dev libarchive-dev libhwloc-dev uthash-dev
 	libzstd-dev liblzma-dev libbz2-dev liblz4-dev zlib1g-dev libxxhash-dev
 	libseccomp-dev libcap-ng-dev
-	libcriterion-dev acpica-tools stress-ng fio iperf3
+	libcriterion-dev acpica-tools stress-ng fio iperf3 bpftool
 	clang clang-format clang-tidy libclang-rt-14-dev
 	busybox-static cpio zstd xz-utils kmod util-linux
 )

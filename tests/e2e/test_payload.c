@@ -2,7 +2,7 @@
 /* Payloads, moves, knobs and files in a real VM: e2e-payload KERNEL boots one VM with two CPUs in two LLCs
  * and runs every test on it. Programs are pushed as a user's `submit` pushes them. */
 #include "common/fd.h"
-#include "tests/e2e/harness.h"
+#include "tests/e2e/payload.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -10,8 +10,9 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-static struct vm_process vm;
+struct vm_process vm;
 
 /* Ends with this status and these words in what it printed. */
 static bool client(const char *const *args, int status, const char *words)
@@ -28,8 +29,7 @@ static bool client(const char *const *args, int status, const char *words)
 }
 #define CLIENT(status, words, ...) client((const char *const[]){__VA_ARGS__, NULL}, status, words)
 
-/* The scenario's result if its verdict is that one; NULL with a failure recorded. */
-static json_t *submit(const char *yaml, const char *verdict)
+json_t *submit(const char *yaml, const char *verdict)
 {
 	int status;
 	json_t *result = vm_submit(&vm, yaml, &status);
@@ -361,27 +361,42 @@ static const struct {
 	const char *name;
 	test_fn fn;
 	const char *by_name; /* run only when it is named, and why; NULL: always */
+	bool by_scheduler;   /* needs e2e-scheduler */
 } tests[] = {
 	{"push, staged, pull", test_push},
 	{"a payload is in its cgroup before its exec", test_placed_before_exec},
 	{"stress-ng and fio", test_real_programs},
 	{"knobs of definitions, and changes of them", test_knobs},
 	{"moves keep to the sets in force", test_moves},
+	{"a scheduler's vetoes of moves are waited out", test_vetoes, .by_scheduler = true},
+	{"a refusal without a scheduler is not waited out", test_refusal_without_a_scheduler},
+	{"no scheduler sees a program outside of its cgroup", test_scheduler_sees_placement,
+		.by_scheduler = true},
 	{"a gigabyte of output", test_a_gigabyte, "takes minutes where KVM is emulated: give its name"},
 	{"fork bombs", test_fork_bombs, "have a VM of their own: give their name"},
 };
 
 int main(int argc, char **argv)
 {
-	static const char *const staged[] = {"--stage", "sh=/bin/sh", "--stage", "dd=/bin/dd", NULL};
+	static char scheduler[300];
+	static const char *staged[] = {
+		"--stage", "sh=/bin/sh", "--stage", "dd=/bin/dd", "--stage", scheduler, NULL};
 	if (argc < 2 || argc > 3) {
 		fprintf(stderr, "usage: %s KERNEL [WORD]\n", argv[0]);
 		return 64;
 	}
 	harness_begin(argc, argv);
+	const char *path = program_path("../tests/e2e/e2e-scheduler");
+	bool has_scheduler = access(path, X_OK) == 0;
+	snprintf(scheduler, sizeof(scheduler), "e2e-scheduler=%s", path);
+	if (!has_scheduler)
+		staged[4] = NULL;
 	bool up = vm_main_begin(&vm, argv[1], "1n2l1c1t", true, staged);
 	for (size_t i = 0; up && i < sizeof(tests) / sizeof(tests[0]); i++)
-		if (argc > 2 ? strstr(tests[i].name, argv[2]) != NULL : !tests[i].by_name)
+		if (!has_scheduler && tests[i].by_scheduler)
+			tap_skip(tests[i].name,
+				"built without clang for BPF or libbpf: tests/setup.sh has both");
+		else if (argc > 2 ? strstr(tests[i].name, argv[2]) != NULL : !tests[i].by_name)
 			tap_run(tests[i].name, tests[i].fn);
 		else if (argc < 3)
 			tap_skip(tests[i].name, tests[i].by_name);
