@@ -140,16 +140,23 @@ static bool is_parked(const struct vcpu *vcpu, uint32_t number)
 	return atomic_load_explicit(&vcpu->parked_at, memory_order_acquire) == number;
 }
 
+/* Parked, or on its way: it may be amid the ioctls that read its state. */
+static bool is_told(const struct vcpu *vcpu, uint32_t number)
+{
+	return atomic_load_explicit(&vcpu->leaving_at, memory_order_relaxed) == number ||
+	       is_parked(vcpu, number);
+}
+
 static uint32_t kick(struct vm *vm, uint32_t number)
 {
 	uint32_t kicks = 0;
 	/* All flags before the first signal: a vCPU that is woken late has been told at the same time as the
 	 * others. */
 	for (unsigned i = 0; i < vm->n_vcpus; i++)
-		if (!is_parked(&vm->vcpus[i], number))
+		if (!is_told(&vm->vcpus[i], number))
 			vcpu_set_immediate_exit(&vm->vcpus[i], 1);
 	for (unsigned i = 0; i < vm->n_vcpus; i++) {
-		if (is_parked(&vm->vcpus[i], number))
+		if (is_told(&vm->vcpus[i], number))
 			continue;
 		vcpu_signal(&vm->vcpus[i]);
 		kicks++;

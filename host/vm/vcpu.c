@@ -51,8 +51,14 @@ void vcpu_set_immediate_exit(struct vcpu *vcpu, uint8_t value)
 
 void vcpu_signal(struct vcpu *vcpu)
 {
+	/* Against the store in vcpu_thread(): a thread that is not seen here has yet to look at the gate. */
+	pid_t tid = atomic_load(&vcpu->tid);
+	if (!tid)
+		return;
 	atomic_fetch_add_explicit(&vcpu->n_kicks, 1, memory_order_relaxed);
-	pthread_kill(vcpu->thread, VCPU_KICK_SIGNAL);
+	/* pthread_kill() takes four system calls, three of them for threads that may end any time; these are
+	 * joined after the last signal. */
+	syscall(SYS_tgkill, vcpu->vm->pid, tid, VCPU_KICK_SIGNAL);
 }
 
 /* --- life --- */
@@ -165,6 +171,7 @@ void vcpu_complete_access(struct vcpu *vcpu)
 static void park(struct vcpu *vcpu, uint32_t gate)
 {
 	struct vm *vm = vcpu->vm;
+	atomic_store_explicit(&vcpu->leaving_at, GATE_NUMBER(gate), memory_order_relaxed);
 	vcpu_complete_access(vcpu);
 	vcpu_capture(vcpu);
 	count_parked(vcpu, gate);
@@ -184,7 +191,7 @@ static void *vcpu_thread(void *arg)
 	struct vcpu *vcpu = arg;
 	struct vm *vm = vcpu->vm;
 	current = vcpu;
-	atomic_store_explicit(&vcpu->tid, (pid_t)syscall(SYS_gettid), memory_order_relaxed);
+	atomic_store(&vcpu->tid, (pid_t)syscall(SYS_gettid));
 	uint64_t none = 0;
 	if (atomic_load_explicit(&vm->first_run_ns, memory_order_relaxed) == 0)
 		atomic_compare_exchange_strong(&vm->first_run_ns, &none, clock_now_ns());

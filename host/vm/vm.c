@@ -284,6 +284,7 @@ int vm_start(struct vm *vm, struct err *err)
 	assert(!vm->started);
 	if (vm->stopped)
 		return err_set(err, ERR_CANCELLED, "the VM has been stopped before it was started");
+	vm->pid = getpid();
 	for (unsigned i = 0; i < vm->n_vcpus; i++) {
 		int rc = vcpu_thread_start(&vm->vcpus[i], err);
 		if (rc < 0) {

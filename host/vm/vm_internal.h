@@ -26,8 +26,9 @@
 #define GATE_NOTE 0x40000000u
 #define GATE_NUMBER(gate) ((gate) & ~(GATE_STOP | GATE_NOTE))
 
-/* Interrupts KVM_RUN and futex waits of vCPU threads. The handler does nothing. */
-#define VCPU_KICK_SIGNAL SIGRTMIN
+/* Interrupts KVM_RUN and futex waits of vCPU threads. The handler does nothing. No real-time signal: those
+ * queue, and a thread that waits for a CPU would have to handle every repeated kick. */
+#define VCPU_KICK_SIGNAL SIGUSR1
 
 #define VM_QUIESCE_MAX 16
 
@@ -40,14 +41,17 @@ struct vcpu {
 	pthread_t thread;
 	bool started; /* vm_start, vm_stop */
 
-	_Atomic pid_t tid;          /* written once by its thread */
+	_Atomic pid_t tid;          /* written once by its thread, before it looks at the gate */
 	_Atomic uint32_t last_exit; /* KVM_EXIT_*, its thread */
 	_Atomic uint64_t n_exits;   /* its thread */
 	_Atomic uint64_t n_kicks;   /* any thread adds */
 	_Atomic uint32_t parked_at; /* gate number it has last parked for, its thread */
-	_Atomic uint32_t gone;      /* futex: its thread has nothing left to do but return */
-	bool dead;                  /* its thread only: shut down, failed or ended the VM */
-	bool completing;            /* its thread only: the last exit waits for its completion by KVM_RUN */
+	_Atomic uint32_t
+		leaving_at;    /* gate number it has last left KVM_RUN for: needs no more kicks, its thread
+				*/
+	_Atomic uint32_t gone; /* futex: its thread has nothing left to do but return */
+	bool dead;             /* its thread only: shut down, failed or ended the VM */
+	bool completing;       /* its thread only: the last exit waits for its completion by KVM_RUN */
 	/* step.c. The state is a futex; the job is the asker's while it is not ASKED, its thread's while it
 	 * is. */
 	_Atomic uint32_t step_state;
@@ -73,6 +77,7 @@ struct freeze {
 
 struct vm {
 	int kvm_fd, fd;
+	pid_t pid; /* of this process, whose threads are kicked: set before they start */
 	struct gmem *memory;
 	bool irqchip;
 	_Atomic bool
