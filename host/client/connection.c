@@ -303,8 +303,8 @@ static int send_some(struct schedrig *schedrig, struct err *err)
 static int receive_some(struct schedrig *schedrig, struct err *err)
 {
 	for (;;) {
-		ssize_t n = recv(schedrig->fd, schedrig->in + schedrig->in_length,
-			IN_BYTES - schedrig->in_length, MSG_DONTWAIT);
+		size_t room = IN_BYTES - schedrig->in_length;
+		ssize_t n = recv(schedrig->fd, schedrig->in + schedrig->in_length, room, MSG_DONTWAIT);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN)
@@ -313,7 +313,8 @@ static int receive_some(struct schedrig *schedrig, struct err *err)
 			return gone(err, n < 0 ? errno : 0);
 		schedrig->in_length += (size_t)n;
 		int r = take_frames(schedrig, err);
-		if (r < 0)
+		/* Less than there was room for was all there is; whether more has come is poll()'s to say. */
+		if (r < 0 || (size_t)n < room)
 			return r;
 	}
 }
@@ -352,6 +353,10 @@ short schedrig_wants(const struct schedrig *schedrig)
 
 int schedrig_wait(struct schedrig *schedrig, int timeout_ms, struct err *err)
 {
+	/* Now rather than after a poll() that would only say that it can be. Whatever fails here fails again
+	 * in schedrig_process(), which tells. */
+	if (!schedrig->over)
+		(void)!send_some(schedrig, NULL);
 	struct pollfd poller = {.fd = schedrig->fd, .events = schedrig_wants(schedrig)};
 	int n = schedrig->over ? 1 : poll(&poller, 1, timeout_ms);
 	if (n < 0)
