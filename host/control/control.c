@@ -8,6 +8,7 @@
 #include "common/loop.h"
 #include "common/log.h"
 #include "host/engine/engine.h"
+#include "host/vm/freeze.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -146,6 +147,8 @@ void control_free(struct control *control)
 		control_freeze_adopt(request);
 		control_freeze_release(request);
 	}
+	if (control->begun)
+		vm_freeze_abandon(engine_vm(control->engine));
 	control_freeze_end(control);
 	loop_drain(control->loop, control);
 	while (control->sessions)
@@ -153,7 +156,7 @@ void control_free(struct control *control)
 	DL_FOREACH_SAFE(control->requests, request, next_request)
 	request_free(request);
 	struct event *events[] = {control->kick_event, control->accept_event, control->retry_timer,
-		control->linger_timer, control->lease_timer};
+		control->linger_timer, control->lease_timer, control->begun_event, control->begun_timer};
 	for (unsigned i = 0; i < ARRAY_SIZE(events); i++)
 		if (events[i])
 			event_free(events[i]);

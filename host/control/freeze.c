@@ -40,32 +40,34 @@ static void info_fill(const struct freeze_times *times, Schedrig__V1__FreezeInfo
 	info->guest_time = (Schedrig__V1__GuestTime)times->guest_time;
 }
 
-/* Worker. */
-void request_run_freeze(struct request *request)
+static int check_freeze(struct request *request, struct err *err)
 {
 	const Schedrig__V1__FreezeRequest *ask = request->message->freeze;
-	const Schedrig__V1__Duration *deadline = request->message->deadline;
-	struct vm *vm = engine_vm(request->control->engine);
-	struct freeze_options options = {.clock_runs = ask->clock_runs};
-	struct err err = ERR_INIT;
+	char text[32];
+	request->lease_ns = ask->lease && ask->lease->ns ? ask->lease->ns : LEASE_DEFAULT_NS;
+	if (!engine_vm(request->control->engine))
+		return err_set(err, ERR_FAILED_PRECONDITION, "there is no VM that could be frozen");
+	if (request->lease_ns > LEASE_MAX_NS)
+		return err_set(err, ERR_INVALID_ARGUMENT, "a lease of %s is too long: at most an hour",
+			format_duration(request->lease_ns, text, sizeof(text)));
+	if (request->slot_holds_freeze)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+			"this client holds the VM frozen already: thaw it first");
+	return 0;
+}
+
+static struct freeze_options freeze_options(const struct request *request)
+{
+	return (struct freeze_options){.clock_runs = request->message->freeze->clock_runs};
+}
+
+/* Packs what became of it: `frozen`, or why not. */
+static void pack_freeze(struct request *request, const struct err *err)
+{
 	Schedrig__V1__FreezeInfo info;
 	Schedrig__V1__Frozen frozen = SCHEDRIG__V1__FROZEN__INIT;
 	Schedrig__V1__Response response = SCHEDRIG__V1__RESPONSE__INIT;
-	char text[32];
-	request->lease_ns = ask->lease && ask->lease->ns ? ask->lease->ns : LEASE_DEFAULT_NS;
-	int r = 0;
-	if (!vm)
-		r = err_set(&err, ERR_FAILED_PRECONDITION, "there is no VM that could be frozen");
-	else if (request->lease_ns > LEASE_MAX_NS)
-		r = err_set(&err, ERR_INVALID_ARGUMENT, "a lease of %s is too long: at most an hour",
-			format_duration(request->lease_ns, text, sizeof(text)));
-	else if (request->slot_holds_freeze)
-		r = err_set(&err, ERR_FAILED_PRECONDITION,
-			"this client holds the VM frozen already: thaw it first");
-	if (r == 0)
-		r = vm_freeze_with(vm, &options, clock_deadline_ns(deadline ? deadline->ns : TURN_NS),
-			&request->frozen, &err);
-	if (r == 0) {
+	if (request->frozen) {
 		struct freeze_times times = freeze_times_so_far(request->frozen);
 		info_fill(&times, &info);
 		frozen.freeze = &info;
@@ -73,7 +75,74 @@ void request_run_freeze(struct request *request)
 		response.kind_case = SCHEDRIG__V1__RESPONSE__KIND_FROZEN;
 		response.frozen = &frozen;
 	}
-	request_pack(request, &err, &response);
+	request_pack(request, err, &response);
+}
+
+/* Worker, when it has to wait for its turn. */
+void request_run_freeze(struct request *request)
+{
+	const Schedrig__V1__Duration *deadline = request->message->deadline;
+	struct freeze_options options = freeze_options(request);
+	struct err err = ERR_INIT;
+	if (check_freeze(request, &err) == 0)
+		(void)!vm_freeze_with(engine_vm(request->control->engine), &options,
+			clock_deadline_ns(deadline ? deadline->ns : TURN_NS), &request->frozen, &err);
+	pack_freeze(request, &err);
+}
+
+static void look_at_begun(evutil_socket_t fd, short what, void *arg)
+{
+	struct control *control = arg;
+	struct request *request = control->begun;
+	struct err err = ERR_INIT;
+	uint64_t again_ns;
+	if (!request)
+		return;
+	if (vm_freeze_look(engine_vm(control->engine), &request->frozen, &again_ns, &err) == FREEZE_PENDING) {
+		struct timeval wait = clock_timeval(clock_left_ns(again_ns));
+		event_add(control->begun_timer, &wait);
+		return;
+	}
+	event_del(control->begun_timer);
+	control->begun = NULL;
+	pack_freeze(request, &err);
+	request_done(request);
+}
+
+/* What looks at a begun freeze; made once there is a VM. */
+static bool have_begun_events(struct control *control, struct vm *vm)
+{
+	struct event_base *base = loop_base(control->loop);
+	if (!control->begun_timer)
+		control->begun_timer = evtimer_new(base, look_at_begun, control);
+	if (control->begun_event || !control->begun_timer)
+		return control->begun_event;
+	control->begun_event =
+		event_new(base, vm_freeze_fd(vm), EV_READ | EV_PERSIST, look_at_begun, control);
+	if (control->begun_event && event_add(control->begun_event, NULL) < 0) {
+		event_free(control->begun_event);
+		control->begun_event = NULL;
+	}
+	return control->begun_event;
+}
+
+bool control_freeze_begin(struct request *request)
+{
+	struct control *control = request->control;
+	struct vm *vm = engine_vm(control->engine);
+	struct freeze_options options = freeze_options(request);
+	struct err err = ERR_INIT;
+	uint64_t again_ns;
+	if (control->begun || check_freeze(request, &err) < 0 || !have_begun_events(control, vm))
+		return false;
+	/* Whatever keeps it from beginning is told, or waited for, by the worker. */
+	if (vm_freeze_begin(vm, &options, &again_ns, &err) != FREEZE_PENDING)
+		return false;
+	struct timeval wait = clock_timeval(clock_left_ns(again_ns));
+	request->joined = true;
+	control->begun = request;
+	event_add(control->begun_timer, &wait);
+	return true;
 }
 
 static void answer_thaws(struct control *control, const struct freeze_times *times)

@@ -72,7 +72,7 @@ struct request {
 	Schedrig__V1__Request *message;
 	struct event *deadline_timer;
 	pthread_t thread;
-	bool joined;
+	bool joined; /* there is no thread of its own, or none any more */
 	bool is_submit;
 	bool streams;              /* events go with it */
 	char cancel_why[160];      /* not "": it is to end */
@@ -100,11 +100,14 @@ struct control {
 	struct session *sessions;
 	unsigned n_sessions;
 	struct request *requests;
-	struct request *scenario;        /* the Submit that is running */
-	struct freeze *frozen;           /* that a client holds; NULL: none */
-	struct session *frozen_by;       /* who takes it along when it goes; NULL: nobody */
-	struct request *freeze_user;     /* works within `frozen`; NULL: nobody */
-	bool thaw_asked;                 /* as soon as the user is done */
+	struct request *scenario;    /* the Submit that is running */
+	struct freeze *frozen;       /* that a client holds; NULL: none */
+	struct session *frozen_by;   /* who takes it along when it goes; NULL: nobody */
+	struct request *freeze_user; /* works within `frozen`; NULL: nobody */
+	bool thaw_asked;             /* as soon as the user is done */
+	struct request *begun;       /* a Freeze whose vCPUs are on their way to park; NULL: none */
+	struct event *begun_event,
+		*begun_timer;            /* the last has parked; time to look; NULL before the first */
 	uint64_t lease_ns, lease_end_ns; /* of `frozen`; the end on CLOCK_MONOTONIC */
 	struct event *lease_timer;
 	bool ready, stopping, freeing, shutdown_asked;
@@ -147,6 +150,10 @@ void request_pack(struct request *request, const struct err *err, Schedrig__V1__
 void request_answer(struct request *request);
 /* request.c: no longer needed; takes NULL. */
 void prepared_unref(struct prepared *prepared);
+/* A request that was running is done (its thread posts this, if it had one). */
+void request_done(void *request);
+/* freeze.c: does a Freeze on the loop, without a thread. False: it has to wait for its turn, or is wrong. */
+bool control_freeze_begin(struct request *request);
 /* freeze.c: takes over what a Freeze got; a client goes away; the end. */
 void control_freeze_adopt(struct request *request);
 /* Requests within a client's freeze, one at a time: whether it has to wait for another one, its start, its

@@ -227,7 +227,7 @@ static int arm_deadline(struct request *request)
 	return request->deadline_timer && event_add(request->deadline_timer, &wait) == 0 ? 0 : -ENOMEM;
 }
 
-static void on_done(void *arg)
+void request_done(void *arg)
 {
 	struct request *request = arg;
 	struct control *control = request->control;
@@ -251,7 +251,7 @@ static void *worker(void *arg)
 	request->kind->run(request);
 	/* Whoever waits for this answer has no other way to learn of it, so an allocation that fails is tried
 	 * again rather than lost. */
-	while (loop_post(request->control->loop, request->control, on_done, request) < 0)
+	while (loop_post(request->control->loop, request->control, request_done, request) < 0)
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	return NULL;
 }
@@ -277,6 +277,9 @@ static void start(struct request *request)
 		request->slot_holds_freeze = control->frozen && control->frozen_by == request->session;
 		control_freeze_use(request);
 	}
+	if (request->message->kind_case == SCHEDRIG__V1__REQUEST__KIND_FREEZE &&
+		control_freeze_begin(request))
+		return;
 	/* Signals are the main thread's. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &before);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The freeze rendezvous, on the side of the thread that asks for it: turns, the gate, kicks, release. What
- * vCPU threads do is in vcpu.c. */
+/* The freeze rendezvous, on the side of the thread that asks for it: the gate, kicks, release. Turns are in
+ * freeze_turn.c, what vCPU threads do in vcpu.c. */
 #include "host/vm/freeze.h"
 
 #include "common/fsat.h"
@@ -11,111 +11,11 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 /* A kick can be lost to nothing we know of; these bound what it would cost. After the last, every 20 ms. */
 static const uint64_t rekick_after_ns[] = {200 * NS_PER_US, NS_PER_MS, 5 * NS_PER_MS};
 #define REKICK_EVERY_NS (20 * NS_PER_MS)
-
-/* --- turns --- */
-
-static void leave_queue(struct vm *vm, struct freeze_waiter *waiter)
-{
-	struct freeze_waiter *before = NULL;
-	for (struct freeze_waiter *w = vm->first_waiter; w; before = w, w = w->next) {
-		if (w != waiter)
-			continue;
-		if (before)
-			before->next = w->next;
-		else
-			vm->first_waiter = w->next;
-		if (vm->last_waiter == w)
-			vm->last_waiter = before;
-		vm->n_waiters--;
-		return;
-	}
-}
-
-static int cancelled(struct err *err)
-{
-	return err_set(err, ERR_CANCELLED, "the VM is being stopped, so it cannot be frozen any more");
-}
-
-static int take_turn(struct vm *vm, uint64_t deadline_ns, struct err *err)
-{
-	SCOPE_LOCK(&vm->freeze_lock);
-	if (vm->freeze_shut)
-		return cancelled(err);
-	if (vm->freeze_held) {
-		if (vm->n_waiters >= FREEZE_QUEUE_MAX)
-			return err_set(err, ERR_BUSY, "%u requests already wait for the VM to be frozen",
-				vm->n_waiters);
-		struct freeze_waiter self = {0};
-		pthread_condattr_t attr;
-		pthread_condattr_init(&attr);
-		pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-		pthread_cond_init(&self.turn, &attr);
-		pthread_condattr_destroy(&attr);
-		if (vm->last_waiter)
-			vm->last_waiter->next = &self;
-		else
-			vm->first_waiter = &self;
-		vm->last_waiter = &self;
-		vm->n_waiters++;
-
-		struct timespec until = clock_timespec(deadline_ns);
-		int rc = 0;
-		while (!self.granted && !vm->freeze_shut && rc != ETIMEDOUT)
-			rc = deadline_ns == CLOCK_NEVER_NS
-				     ? pthread_cond_wait(&self.turn, &vm->freeze_lock)
-				     : pthread_cond_timedwait(&self.turn, &vm->freeze_lock, &until);
-		pthread_cond_destroy(&self.turn);
-		if (!self.granted) {
-			leave_queue(vm, &self);
-			return vm->freeze_shut
-				       ? cancelled(err)
-				       : err_set(err, ERR_TIMEOUT,
-						 "another client held the VM frozen until the deadline");
-		}
-	}
-	vm->freeze_held = true;
-	/* Granted, and stopped since: the rendezvous finds out by the gate. */
-	vm->rendezvous = true;
-	return 0;
-}
-
-static void rendezvous_end(struct vm *vm)
-{
-	SCOPE_LOCK(&vm->freeze_lock);
-	vm->rendezvous = false;
-	pthread_cond_broadcast(&vm->rendezvous_over);
-}
-
-static void give_turn(struct vm *vm)
-{
-	SCOPE_LOCK(&vm->freeze_lock);
-	vm->rendezvous = false;
-	pthread_cond_broadcast(&vm->rendezvous_over);
-	vm->freeze_held = false;
-	struct freeze_waiter *next = vm->first_waiter;
-	if (!next || vm->freeze_shut)
-		return;
-	/* Handed over, not put up for grabs: first come, first served. */
-	leave_queue(vm, next);
-	vm->freeze_held = true;
-	vm->rendezvous = true;
-	next->granted = true;
-	pthread_cond_signal(&next->turn);
-}
-
-void vm_freeze_shut(struct vm *vm)
-{
-	SCOPE_LOCK(&vm->freeze_lock);
-	vm->freeze_shut = true;
-	for (struct freeze_waiter *w = vm->first_waiter; w; w = w->next)
-		pthread_cond_signal(&w->turn);
-	while (vm->rendezvous)
-		pthread_cond_wait(&vm->rendezvous_over, &vm->freeze_lock);
-}
 
 /* --- the gate --- */
 
@@ -208,50 +108,60 @@ static int rendezvous_failed(struct vm *vm, uint32_t number, uint64_t asked_ns, 
 		strbuf_str(&list), missing > named ? ", and more" : "");
 }
 
-/* Until every vCPU is parked. -ETIMEDOUT, -ECANCELED with the gate still closed. */
-static int rendezvous(struct vm *vm, struct freeze_times *times, struct err *err)
+static void rendezvous_begin(struct vm *vm, const struct freeze_options *options, struct rendezvous *r)
 {
+	*r = (struct rendezvous){.options = options ? *options : (struct freeze_options){0}};
 	uint32_t expected = GATE_NUMBER(atomic_load(&vm->gate)) + 1;
 	atomic_store_explicit(
 		&vm->unparked, (GATE_NUMBER(expected) & 0xffff) << 16 | vm->n_vcpus, memory_order_release);
-	times->asked_ns = clock_now_ns();
-	uint32_t number = GATE_NUMBER(gate_advance(vm));
-	times->kicks = kick(vm, number);
+	r->times.asked_ns = clock_now_ns();
+	r->number = GATE_NUMBER(gate_advance(vm));
+	r->times.kicks = kick(vm, r->number);
+	r->limit_ns = clock_add_ns(r->times.asked_ns, vm_freeze_limit(vm));
+	r->next_kick_ns = clock_add_ns(r->times.asked_ns, rekick_after_ns[0]);
+}
 
-	uint64_t limit_ns = clock_add_ns(times->asked_ns, vm_freeze_limit(vm));
-	unsigned kicked = 0;
-	uint64_t next_kick_ns = clock_add_ns(times->asked_ns, rekick_after_ns[0]);
+static uint64_t look_again_ns(const struct rendezvous *r)
+{
+	return MIN_OF(r->next_kick_ns, r->limit_ns);
+}
+
+/* Whether every vCPU has parked, and kicks whoever is due. Between vm_signals_begin() and its end. 0,
+ * FREEZE_PENDING (*ret_seen: the count that says so), -ETIMEDOUT, -ECANCELED with the gate still closed. */
+static int rendezvous_look(struct vm *vm, struct rendezvous *r, uint32_t *ret_seen, struct err *err)
+{
 	for (;;) {
 		uint32_t unparked = atomic_load_explicit(&vm->unparked, memory_order_acquire);
 		if (atomic_load(&vm->gate) & GATE_STOP)
-			return cancelled(err);
+			return vm_freeze_cancelled(err);
 		if ((unparked & 0xffff) == 0)
 			break;
 		uint64_t now = clock_now_ns();
-		if (now >= limit_ns)
-			return rendezvous_failed(vm, number, times->asked_ns, err);
-		if (now >= next_kick_ns) {
-			times->kicks += kick(vm, number);
-			kicked++;
-			next_kick_ns = kicked < ARRAY_SIZE(rekick_after_ns)
-					       ? clock_add_ns(times->asked_ns, rekick_after_ns[kicked])
-					       : clock_add_ns(now, REKICK_EVERY_NS);
-			continue;
+		if (now >= r->limit_ns)
+			return rendezvous_failed(vm, r->number, r->times.asked_ns, err);
+		if (now < r->next_kick_ns) {
+			*ret_seen = unparked;
+			return FREEZE_PENDING;
 		}
-		vm_futex_wait(&vm->unparked, unparked, MIN_OF(next_kick_ns, limit_ns));
+		r->times.kicks += kick(vm, r->number);
+		r->n_rekicks++;
+		r->next_kick_ns = r->n_rekicks < ARRAY_SIZE(rekick_after_ns)
+					  ? clock_add_ns(r->times.asked_ns, rekick_after_ns[r->n_rekicks])
+					  : clock_add_ns(now, REKICK_EVERY_NS);
 	}
-	times->parked_ns = clock_now_ns();
+	r->times.parked_ns = clock_now_ns();
 	return 0;
 }
 
 /* What stands still with the vCPUs. Time first, at the last park; what the rest takes is no time to the
  * guest.
  */
-static void hold(struct vm *vm, struct freeze_times *times, const struct freeze_options *options)
+static struct freeze *hold(struct vm *vm, struct rendezvous *r)
 {
-	vm_time_stop(vm, times, options && options->clock_runs);
 	for (unsigned i = 0; i < vm->n_quiesce; i++)
 		vm->quiesce[i].quiesce(vm->quiesce[i].arg);
+	vm->token = (struct freeze){.vm = vm, .times = r->times};
+	return &vm->token;
 }
 
 static void let_go(struct vm *vm, struct freeze_times *times)
@@ -286,29 +196,49 @@ static void count_standing(struct vm *vm, const struct freeze_times *times)
 	vm->stood_since_ns = 0;
 }
 
-int vm_freeze_with(struct vm *vm, const struct freeze_options *options, uint64_t deadline_ns,
-	struct freeze **ret_freeze, struct err *err)
+static int check_may_freeze(struct vm *vm, struct err *err)
 {
 	assert(!vcpu_current());
 	if (!atomic_load_explicit(&vm->started, memory_order_acquire))
 		return err_set(err, ERR_FAILED_PRECONDITION, "the VM has not been started yet");
-	int rc = take_turn(vm, deadline_ns, err);
-	if (rc < 0)
-		return rc;
-	struct freeze_times times = {0};
-	rc = rendezvous(vm, &times, err);
-	if (rc < 0) {
-		gate_open(vm);
-		give_turn(vm);
-		return rc;
-	}
-	rendezvous_end(vm);
+	return 0;
+}
+
+static void let_everybody_go(struct vm *vm)
+{
+	gate_open(vm);
+	vm_give_turn(vm);
+}
+
+/* Every vCPU has parked. */
+static void frozen(struct vm *vm, struct rendezvous *r)
+{
+	vm_signals_end(vm);
 	atomic_store(&vm->steps_over, false);
 	count_frozen(vm, true);
-	hold(vm, &times, options);
-	count_standing(vm, &times);
-	vm->token = (struct freeze){.vm = vm, .times = times};
-	*ret_freeze = &vm->token;
+	vm_time_stop(vm, &r->times, r->options.clock_runs);
+	count_standing(vm, &r->times);
+}
+
+int vm_freeze_with(struct vm *vm, const struct freeze_options *options, uint64_t deadline_ns,
+	struct freeze **ret_freeze, struct err *err)
+{
+	struct rendezvous r;
+	uint32_t seen;
+	int rc = check_may_freeze(vm, err);
+	if (rc == 0)
+		rc = vm_take_turn(vm, deadline_ns, err);
+	if (rc < 0)
+		return rc;
+	rendezvous_begin(vm, options, &r);
+	while ((rc = rendezvous_look(vm, &r, &seen, err)) == FREEZE_PENDING)
+		vm_futex_wait(&vm->unparked, seen, look_again_ns(&r));
+	if (rc < 0) {
+		let_everybody_go(vm);
+		return rc;
+	}
+	frozen(vm, &r);
+	*ret_freeze = hold(vm, &r);
 	return 0;
 }
 
@@ -316,6 +246,69 @@ int vm_freeze(struct vm *vm, uint64_t deadline_ns, struct freeze **ret_freeze, s
 {
 	return vm_freeze_with(vm, NULL, deadline_ns, ret_freeze, err);
 }
+
+/* --- without waiting --- */
+
+int vm_freeze_begin(
+	struct vm *vm, const struct freeze_options *options, uint64_t *ret_again_ns, struct err *err)
+{
+	int rc = check_may_freeze(vm, err);
+	if (rc == 0)
+		rc = vm_try_turn(vm, err);
+	if (rc != 0)
+		return rc;
+	/* Before the gate closes, which publishes it. */
+	atomic_store_explicit(&vm->has_begun, true, memory_order_relaxed);
+	rendezvous_begin(vm, options, &vm->begun);
+	vm_signals_end(vm);
+	*ret_again_ns = look_again_ns(&vm->begun);
+	return FREEZE_PENDING;
+}
+
+static void begun_over(struct vm *vm)
+{
+	atomic_store_explicit(&vm->has_begun, false, memory_order_relaxed);
+}
+
+int vm_freeze_look(struct vm *vm, struct freeze **ret_freeze, uint64_t *ret_again_ns, struct err *err)
+{
+	assert(atomic_load_explicit(&vm->has_begun, memory_order_relaxed));
+	uint64_t wakes;
+	uint32_t seen;
+	/* Not there after a look that came by time. */
+	(void)!read(vm->begun_fd, &wakes, sizeof(wakes));
+	int rc = vm_signals_begin(vm, err);
+	if (rc == 0)
+		rc = rendezvous_look(vm, &vm->begun, &seen, err);
+	if (rc == FREEZE_PENDING) {
+		vm_signals_end(vm);
+		*ret_again_ns = look_again_ns(&vm->begun);
+		return rc;
+	}
+	begun_over(vm);
+	if (rc < 0) {
+		let_everybody_go(vm);
+		return rc;
+	}
+	frozen(vm, &vm->begun);
+	*ret_freeze = hold(vm, &vm->begun);
+	return FREEZE_GOT;
+}
+
+void vm_freeze_abandon(struct vm *vm)
+{
+	if (!atomic_load_explicit(&vm->has_begun, memory_order_relaxed))
+		return;
+	begun_over(vm);
+	let_everybody_go(vm);
+}
+
+int vm_freeze_fd(const struct vm *vm)
+{
+	return vm->begun_fd;
+}
+
+/* --- release --- */
 
 void vm_thaw(struct freeze *freeze, struct freeze_times *ret_times)
 {
@@ -327,7 +320,7 @@ void vm_thaw(struct freeze *freeze, struct freeze_times *ret_times)
 	if (ret_times)
 		*ret_times = freeze->times;
 	count_frozen(vm, false);
-	give_turn(vm);
+	vm_give_turn(vm);
 }
 
 uint64_t vm_frozen_ns_total(struct vm *vm)

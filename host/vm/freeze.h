@@ -2,7 +2,7 @@
 /* The freeze rendezvous: every vCPU parked at an instruction boundary, and released again.
  *
  * One freeze at a time; further requests queue in order. What needs a frozen VM takes `const struct freeze *`
- * as proof. Any thread but a vCPU's and (because it blocks) the main loop's. */
+ * as proof. Any thread but a vCPU's; and what blocks, as vm_freeze() does, not on the main loop's. */
 #ifndef HOST_VM_FREEZE_H
 #define HOST_VM_FREEZE_H
 
@@ -60,6 +60,23 @@ int vm_freeze(struct vm *vm, uint64_t deadline_ns, struct freeze **ret_freeze, s
 /* The same with options (NULL: the default). */
 int vm_freeze_with(struct vm *vm, const struct freeze_options *options, uint64_t deadline_ns,
 	struct freeze **ret_freeze, struct err *err) must_check;
+/* The same without a thread that waits, for the main loop, which must not: begin, and look when the
+ * descriptor is readable, and at ret_again_ns at the latest, until a look does not say FREEZE_PENDING. One
+ * thread. */
+enum freeze_look {
+	FREEZE_GOT = 0,     /* vm_freeze_look() only */
+	FREEZE_PENDING = 1, /* begun, and not over */
+	FREEZE_TAKEN,       /* vm_freeze_begin() only: others hold the VM, or wait to; vm_freeze() queues */
+};
+int vm_freeze_begin(struct vm *vm, const struct freeze_options *options, uint64_t *ret_again_ns,
+	struct err *err) must_check;
+/* Failures as vm_freeze()'s: then everybody is released, and nothing is begun any more. */
+int vm_freeze_look(
+	struct vm *vm, struct freeze **ret_freeze, uint64_t *ret_again_ns, struct err *err) must_check;
+/* Gives up what was begun; if nothing was, does nothing. */
+void vm_freeze_abandon(struct vm *vm);
+/* Readable (an eventfd that vm_freeze_look() resets) when the last vCPU has parked. The VM's. */
+int vm_freeze_fd(const struct vm *vm);
 /* Releases the vCPUs (does not wait until they run) and frees the token; ret_times may be NULL. */
 void vm_thaw(struct freeze *freeze, struct freeze_times *ret_times);
 

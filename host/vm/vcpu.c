@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #define VCPU_STACK_BYTES (256u << 10)
 
@@ -123,7 +124,13 @@ static void count_parked(struct vcpu *vcpu, uint32_t gate)
 			return;
 	} while (!atomic_compare_exchange_weak_explicit(
 		&vm->unparked, &seen, seen - 1, memory_order_acq_rel, memory_order_relaxed));
-	if ((seen & 0xffff) == 1)
+	if ((seen & 0xffff) != 1)
+		return;
+	/* Read after the gate was seen closed. One that is begun this moment has another number: it learns of
+	 * its own last one, and a wake too many harms nobody. */
+	if (atomic_load_explicit(&vm->has_begun, memory_order_relaxed))
+		(void)!write(vm->begun_fd, &(uint64_t){1}, sizeof(uint64_t));
+	else
 		vm_futex_wake(&vm->unparked);
 }
 

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 
 #define REKICK_NS (20 * NS_PER_MS)
@@ -162,6 +163,7 @@ struct vm *vm_new(const struct vm_config *config, struct err *err)
 	pthread_mutex_init(&vm->freeze_lock, NULL);
 	pthread_cond_init(&vm->rendezvous_over, NULL);
 	vm->kvm_fd = vm->fd = -1;
+	vm->begun_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	vm->memory = config->memory;
 	vm->freeze_limit_ns = FREEZE_LIMIT_NS;
 	vm->irqchip = config->irqchip;
@@ -170,6 +172,10 @@ struct vm *vm_new(const struct vm_config *config, struct err *err)
 	if (config->pin) {
 		vm->pin = *config->pin;
 		vm->has_pin = true;
+	}
+	if (vm->begun_fd < 0) {
+		err_set_os(err, ERR_HOST, errno, "cannot make a VM");
+		return NULL;
 	}
 	if (open_kvm(vm, err) < 0 || check_host(vm, config, err) < 0 ||
 		create(vm, config->n_vcpus, err) < 0 ||
@@ -187,6 +193,8 @@ void vm_free(struct vm *vm)
 	for (unsigned i = 0; i < vm->n_vcpus; i++)
 		vcpu_destroy(&vm->vcpus[i]);
 	free(vm->vcpus);
+	if (vm->begun_fd >= 0)
+		close(vm->begun_fd);
 	if (vm->fd >= 0)
 		close(vm->fd);
 	if (vm->kvm_fd >= 0)

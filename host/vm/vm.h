@@ -106,8 +106,8 @@ struct vm_host_time {
 int vm_vcpu_host_time(const struct vm *vm, unsigned vcpu, struct vm_host_time *ret) must_check;
 
 /* What must stand still while vCPUs are frozen beside the vCPUs themselves: back ends that write guest
- * memory. Called by the freezing thread after the last park and before the first release. quiesce returns
- * with nothing in flight. */
+ * memory. Called by the freezing thread, which may be the main loop's, after the last park and before the
+ * first release. quiesce returns with nothing in flight, and waits for no more than one batch of work. */
 struct vm_quiesce {
 	void (*quiesce)(void *arg);
 	void (*resume)(void *arg);

@@ -70,6 +70,15 @@ struct freeze_waiter {
 	struct freeze_waiter *next;
 };
 
+/* A rendezvous in progress; the freezer's own. */
+struct rendezvous {
+	struct freeze_options options;
+	struct freeze_times times;
+	uint32_t number;    /* of the gate */
+	unsigned n_rekicks; /* rounds */
+	uint64_t next_kick_ns, limit_ns;
+};
+
 struct freeze {
 	struct vm *vm;
 	struct freeze_times times;
@@ -102,6 +111,11 @@ struct vm {
 	 * the upper half, so that a latecomer of a failed freeze does not count for the next. */
 	_Atomic uint32_t unparked;
 	_Atomic uint64_t freeze_limit_ns;
+	/* Of vm_freeze_begin(): what it has begun, the freezer's; whether there is one, for the last vCPU
+	 * that parks to know whom to wake; its eventfd. */
+	struct rendezvous begun;
+	atomic_bool has_begun;
+	int begun_fd;
 	int tsc_khz; /* of guest and host; constant */
 	/* guest_time.c, the freezer only: T1; how much earlier freezes have left kvmclock ahead of the TSC */
 	struct kvm_clock_data stopped_at;
@@ -181,8 +195,17 @@ void vm_time_restart(struct vm *vm, struct freeze_times *times);
 /* Guest time goes on while vCPUs stay frozen, for one of them to be stepped; and stands still again. */
 void vm_time_lend(struct vm *vm, struct freeze_times *times);
 void vm_time_take_back(struct vm *vm, struct freeze_times *times);
-/* freeze.c: who waits for a turn gets ERR_CANCELLED, now and later; nobody signals vCPU threads on return.
- * The gate has STOP set. */
+/* freeze_turn.c: whose freeze it is. take_turn waits; try_turn does not: false, others hold it or wait; both
+ * fail when the VM is being stopped, and let the caller signal vCPU threads until vm_signals_end(). A turn
+ * that goes on may signal again between vm_signals_begin() and its end. */
+int vm_take_turn(struct vm *vm, uint64_t deadline_ns, struct err *err) must_check;
+int vm_try_turn(struct vm *vm, struct err *err) must_check; /* 0, FREEZE_TAKEN, ERR_CANCELLED */
+int vm_signals_begin(struct vm *vm, struct err *err) must_check;
+void vm_signals_end(struct vm *vm);
+void vm_give_turn(struct vm *vm);
+int vm_freeze_cancelled(struct err *err); /* ERR_CANCELLED, with its sentence */
+/* freeze_turn.c: who waits for a turn gets ERR_CANCELLED, now and later; nobody signals vCPU threads on
+ * return. The gate has STOP set. */
 void vm_freeze_shut(struct vm *vm);
 
 #endif

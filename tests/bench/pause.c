@@ -165,7 +165,7 @@ static bool compare_sides(unsigned n_cpus, unsigned n, struct rounds *ours, stru
 	snprintf(monitor_path, sizeof(monitor_path), "%s/qmp.sock", sides_directory);
 	if (!sides_start_schedrig(topology, control, &schedrigd))
 		return false;
-	bool good = sides_start_microvm(sides_vmlinux, n_cpus, monitor_path, &qemu);
+	bool good = sides_start_microvm(sides_bzimage, n_cpus, monitor_path, &qemu);
 	FILE *monitor = good ? qmp_open(monitor_path) : NULL;
 	struct schedrig *vm = monitor ? schedrig_open(control, &err) : NULL;
 	good = vm ? measure(vm, monitor, n, ours, theirs) : say(err.message);
