@@ -65,6 +65,7 @@ PB(PayloadReport) * ops_payload_report(struct arena *arena, const struct scene_p
 	wire->run_ns = end->run_ns;
 	wire->placed_before_exec = true;
 	wire->moved_before_exec = end->moved;
+	wire->adhoc = report->adhoc;
 	wire->stdout_tail = ops_text(arena, report->tail[0]);
 	wire->stderr_tail = arena_strdup(arena, "");
 	wire->stdout_bytes = report->bytes[0];

@@ -167,6 +167,7 @@ static int collect(
 		memcpy(report->name, run->name, sizeof(report->name));
 		memcpy(report->place, run->place, sizeof(report->place));
 		memcpy(report->cgroup, cgroup_name(run), strlen(cgroup_name(run)) + 1);
+		report->adhoc = scene_adhoc(run->scope);
 		report->has_exit_check = run->has_exit_check;
 		report->exit_required = run->exit_required;
 		report->exit_stops = run->exit_stops;

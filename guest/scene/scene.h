@@ -145,6 +145,7 @@ int scene_run_payload(struct scene *scene, const struct scene_call *call, const 
 struct scene_payload_report {
 	struct scene_payload_report *next;
 	char name[136], cgroup[CG_NAME_BYTES], place[160];
+	bool adhoc; /* of the ad-hoc scope */
 	bool has_exit_check, exit_required, exit_stops;
 	int exit_check;
 	struct payload_end end; /* its outputs are the scene's: empty here */

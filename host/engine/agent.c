@@ -24,6 +24,7 @@ void agent_cancel(struct engine *engine, uint64_t seq)
 struct call {
 	struct engine *engine;
 	bool of_run; /* ops of the running scenario: engine_cancel() ends them */
+	bool loops;  /* those that the agent repeats: so does the end of their step */
 	uint64_t seq;
 };
 
@@ -36,7 +37,8 @@ static void on_queued(uint64_t seq, void *arg)
 		return;
 	pthread_mutex_lock(&call->engine->lock);
 	call->engine->run_seq = seq;
-	bool cancelled = call->engine->cancelled;
+	call->engine->loop_seq = call->loops ? seq : 0;
+	bool cancelled = call->engine->cancelled || (call->loops && call->engine->step_over);
 	pthread_mutex_unlock(&call->engine->lock);
 	if (cancelled)
 		agent_cancel(call->engine, seq);
@@ -57,12 +59,14 @@ int agent_call(struct engine *engine, const Schedrig__V1__AgentRequest *request,
 	unsigned percent = link_speed_percent(engine->config.link);
 	unsigned __int128 wide = ((unsigned __int128)clock_add_ns(guest_ns, PATIENCE_NS) * 100) / percent;
 	uint64_t patience = wide > UINT64_MAX ? UINT64_MAX : (uint64_t)wide;
-	struct call call = {.engine = engine, .of_run = is_of_run(request)};
+	struct call call = {.engine = engine,
+		.of_run = is_of_run(request),
+		.loops = request->kind_case == SCHEDRIG__V1__AGENT_REQUEST__KIND_LOOP_OPS};
 	int r = link_call_noting(
 		engine->config.link, request, clock_deadline_ns(patience), on_queued, &call, ret, err);
 	if (call.of_run) {
 		SCOPE_LOCK(&engine->lock);
-		engine->run_seq = 0;
+		engine->run_seq = engine->loop_seq = 0;
 	}
 	if (r < 0 && err->code == ERR_TIMEOUT && !*ret)
 		agent_cancel(engine, call.seq);

@@ -48,6 +48,13 @@ struct engine {
 	size_t n_watches;           /* [event_lock] */
 	pthread_cond_t logged;      /* [event_lock] CLOCK_MONOTONIC; one of them came */
 
+	/* Of the running scenario, for who ends its payloads from outside (adopted.h). */
+	Schedrig__V1__Payload *const *definitions; /* [lock] borrowed from it; NULL: none runs */
+	size_t n_definitions;                      /* [lock] */
+	unsigned n_ending;                         /* [lock] requests under way that may end one */
+	struct adopted *adopted;                   /* [lock] their reports, until the run takes them */
+	bool step_over;          /* [lock] a check failed in one of them that ends the step */
+	uint64_t loop_seq;       /* [lock] of the ops that the agent repeats now; 0: none */
 	struct gap_run *gap_run; /* [run] of the running scenario; NULL: none */
 
 	uint64_t ask;                        /* [lock] number of the last question to a client */
@@ -63,6 +70,12 @@ struct engine {
 
 	pthread_mutex_t tags_lock;   /* of every list of ops */
 	struct read_tag *adhoc_tags; /* [tags_lock] */
+};
+
+/* What an op outside of the scenario had of one of its payloads. Owned. */
+struct adopted {
+	Schedrig__V1__PayloadReport *report;
+	struct adopted *next;
 };
 
 /* What a read saw last under a tag. */
@@ -92,11 +105,20 @@ uint64_t engine_freezes(struct engine *engine);
 /* A payload that was drained. */
 void engine_emit_payload(struct engine *engine, Schedrig__V1__PayloadReport *report);
 
-/* What ends a hold. */
-enum engine_wait { ENGINE_WAIT_TIME = 1, ENGINE_WAIT_CANCEL, ENGINE_WAIT_LOST, ENGINE_WAIT_UNLINKED };
+/* What ends a hold. OVER: the step is, by a payload's check. */
+enum engine_wait {
+	ENGINE_WAIT_TIME = 1,
+	ENGINE_WAIT_CANCEL,
+	ENGINE_WAIT_LOST,
+	ENGINE_WAIT_UNLINKED,
+	ENGINE_WAIT_OVER
+};
 /* Waits until that scenario time. */
 enum engine_wait engine_wait_until(struct engine *engine, uint64_t scenario_ns);
-/* Positive enum as above without waiting; 0: nothing has happened. */
+/* Whether that has happened; a step begins without. */
+bool engine_step_over(struct engine *engine);
+void engine_step_begin(struct engine *engine);
+/* Positive enum as above without waiting, but not OVER; 0: nothing has happened. */
 int engine_interrupted(struct engine *engine);
 /* The same, and why. */
 int engine_interruption(struct engine *engine, struct err *ret);

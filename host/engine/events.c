@@ -144,6 +144,25 @@ static int interrupted(const struct engine *engine)
 	return engine->cancelled ? ENGINE_WAIT_CANCEL : 0;
 }
 
+/* With the lock held. */
+static int interrupted_or_over(const struct engine *engine)
+{
+	int why = interrupted(engine);
+	return why ? why : engine->step_over ? ENGINE_WAIT_OVER : 0;
+}
+
+bool engine_step_over(struct engine *engine)
+{
+	SCOPE_LOCK(&engine->lock);
+	return engine->step_over;
+}
+
+void engine_step_begin(struct engine *engine)
+{
+	SCOPE_LOCK(&engine->lock);
+	engine->step_over = false;
+}
+
 int engine_interrupted(struct engine *engine)
 {
 	SCOPE_LOCK(&engine->lock);
@@ -177,7 +196,7 @@ enum engine_wait engine_wait_until(struct engine *engine, uint64_t scenario_ns)
 		/* A freeze during the wait moves its end: look again each time. */
 		uint64_t now = engine_scenario_ns(engine);
 		pthread_mutex_lock(&engine->lock);
-		int why = interrupted(engine);
+		int why = interrupted_or_over(engine);
 		if (!why && now < scenario_ns) {
 			/* While the VM is frozen scenario time stands still, and tells nothing of when to
 			 * look. */
@@ -186,7 +205,7 @@ enum engine_wait engine_wait_until(struct engine *engine, uint64_t scenario_ns)
 				wait_ns = MAX_OF(wait_ns, FROZEN_LOOK_NS);
 			struct timespec until = clock_timespec(clock_deadline_ns(wait_ns));
 			pthread_cond_timedwait(&engine->changed, &engine->lock, &until);
-			why = interrupted(engine);
+			why = interrupted_or_over(engine);
 		}
 		pthread_mutex_unlock(&engine->lock);
 		if (why)

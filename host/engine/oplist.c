@@ -3,6 +3,7 @@
  * writes land in one freeze. The first error that was not asked for ends the list. One thread a list. */
 #include "common/clock.h"
 #include "common/frame.h"
+#include "host/engine/adopted.h"
 #include "host/engine/age.h"
 #include "host/engine/engine_internal.h"
 #include "host/engine/ops.h"
@@ -62,10 +63,16 @@ static int keep_result(struct op_context *context, const struct planned_op *plan
 		free(result->kind);
 	result->place = place;
 	result->kind = kind;
-	if (result->payload) {
-		payload_take(context->engine,
-			payload_find(context->definitions, context->n_definitions, result->payload->name),
-			context->scope == SCHEDRIG__V1__SCOPE__SCOPE_ADHOC, result->payload);
+	bool adhoc = context->scope == SCHEDRIG__V1__SCOPE__SCOPE_ADHOC;
+	const Schedrig__V1__Payload *own =
+		result->payload
+			? payload_find(context->definitions, context->n_definitions, result->payload->name)
+			: NULL;
+	if (result->payload && adhoc && !(own && result->payload->adhoc)) {
+		/* Whether that ends a step is the scenario's to know, not this list's. */
+		adopted_take(context->engine, result->payload);
+	} else if (result->payload) {
+		payload_take(context->engine, own, adhoc, result->payload);
 		context->stopped |= result->payload->stop;
 	}
 	if (!context->quiet) {
@@ -216,6 +223,19 @@ static int batch_init(struct batch *batch, const struct op_context *context, con
 	return 0;
 }
 
+/* The payload that an op waits for or kills; NULL: the op is of another kind. */
+static const char *ended_payload(const Schedrig__V1__Op *op)
+{
+	switch (op->kind_case) {
+	case SCHEDRIG__V1__OP__KIND_WAIT_PAYLOAD:
+		return op->wait_payload->name;
+	case SCHEDRIG__V1__OP__KIND_KILL_PAYLOAD:
+		return op->kill_payload->name;
+	default:
+		return NULL;
+	}
+}
+
 static int apply_guest(struct op_context *context, const struct planned_op *ops, size_t n, struct err *err)
 {
 	struct batch batch __attribute__((cleanup(batch_deinit)));
@@ -232,11 +252,16 @@ static int apply_guest(struct op_context *context, const struct planned_op *ops,
 	request.kind_case = SCHEDRIG__V1__AGENT_REQUEST__KIND_APPLY_OPS;
 	request.apply_ops = &apply;
 	Schedrig__V1__AgentResponse *response = NULL;
+	const char *ended = ended_payload(ops[n - 1].op);
+	bool holds = ended && context->scope == SCHEDRIG__V1__SCOPE__SCOPE_ADHOC &&
+		     adopted_hold(context->engine, ended);
 	int r = agent_call(context->engine, &request, batch.limit_ns, &response, err);
 	if (response)
 		r = take_results(context, ops, n, response, false, err);
 	else if (!*err->place)
 		err_at(err, "%s", ops[0].place);
+	if (holds)
+		adopted_release(context->engine);
 	pb_free(response);
 	/* Also when that failed: it may have been expected, and the list goes on. */
 	struct err why = ERR_INIT;
@@ -282,19 +307,6 @@ int ops_loop(struct op_context *context, const struct planned_op *ops, size_t n,
 	return r;
 }
 
-/* The payload that an op waits for or kills; NULL: the op is of another kind. */
-static const char *ended_payload(const Schedrig__V1__Op *op)
-{
-	switch (op->kind_case) {
-	case SCHEDRIG__V1__OP__KIND_WAIT_PAYLOAD:
-		return op->wait_payload->name;
-	case SCHEDRIG__V1__OP__KIND_KILL_PAYLOAD:
-		return op->kill_payload->name;
-	default:
-		return NULL;
-	}
-}
-
 /* Payloads are judged here, each of them: in a loop of the agent's most passes are counted, not told. */
 bool ops_loop_in_guest(const struct planned_op *ops, size_t n)
 {
@@ -320,6 +332,9 @@ static size_t guest_run(const struct op_context *context, const struct planned_o
 		const char *name = ended_payload(ops[count++].op);
 		const Schedrig__V1__Payload *payload =
 			name ? payload_find(context->definitions, context->n_definitions, name) : NULL;
+		/* Whose it is, is only known from the answer. */
+		if (name && context->scope == SCHEDRIG__V1__SCOPE__SCOPE_ADHOC)
+			break;
 		if (payload && payload_wants_turn(payload))
 			break;
 	}
@@ -394,6 +409,10 @@ int ops_apply(struct op_context *context, const struct planned_op *ops, size_t n
 		if (why == ENGINE_WAIT_LOST || (why && context->scope != SCHEDRIG__V1__SCOPE__SCOPE_ADHOC))
 			return err_at(err, "%s", ops[i].place);
 		*err = ERR_INIT;
+		if (context->scope != SCHEDRIG__V1__SCOPE__SCOPE_ADHOC && engine_step_over(context->engine)) {
+			context->stopped = true;
+			break;
+		}
 		if (op_is_cold(ops[i].op) && freeze_wanted_back(context)) {
 			err_set(err, ERR_CANCELLED,
 				"%s was to be done within the client's freeze, which ended before: its lease "

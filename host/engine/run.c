@@ -3,6 +3,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/parse.h"
+#include "host/engine/adopted.h"
 #include "host/engine/controllers.h"
 #include "host/engine/engine_internal.h"
 #include "host/engine/expect.h"
@@ -277,6 +278,8 @@ static uint64_t play(struct run *run)
 	/* From before the first worker. */
 	run->engine->gap_run = gap_run_start(run->engine);
 	gap_run_learn_clock(run->engine->gap_run);
+	engine_step_begin(run->engine);
+	adopted_begin(run);
 	if (apply_backdrop(run, &err) < 0) {
 		err_wrap(&err, "backdrop set-up failed");
 		run_fail(run, &err, 0);
@@ -291,6 +294,7 @@ static uint64_t play(struct run *run)
 	if (!engine_agent_forgot(run->engine))
 		iterations = agent_totals(run->engine).iterations;
 	end_scenario(run);
+	adopted_end(run);
 	gap_run_stop(TAKE_PTR(run->engine->gap_run));
 	return iterations;
 }

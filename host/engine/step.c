@@ -194,6 +194,10 @@ static void note_wait(struct step *s, enum engine_wait why)
 	struct err err = ERR_INIT;
 	if (why == ENGINE_WAIT_TIME)
 		return;
+	if (why == ENGINE_WAIT_OVER) {
+		stop(s);
+		return;
+	}
 	(void)engine_interruption(s->run->engine, &err);
 	fail(s, &err, err.code == ERR_CANCELLED ? "cancel" : "guest");
 }
@@ -215,6 +219,12 @@ static const char *ended_by(const struct err *err)
 
 static void fail_ops(struct step *s, struct err *err)
 {
+	/* What the agent repeated was ended with the step. */
+	if (err->code == ERR_CANCELLED && engine_step_over(s->run->engine) &&
+		!engine_interrupted(s->run->engine)) {
+		stop(s);
+		return;
+	}
 	/* The agent's "cancelled" carries no reason of ours. */
 	if (err->code == ERR_CANCELLED && engine_interrupted(s->run->engine) == ENGINE_WAIT_CANCEL) {
 		SCOPE_LOCK(&s->run->engine->lock);
@@ -411,6 +421,7 @@ void run_step(struct run *run, size_t index)
 		run_fail(run, &err, s.phase);
 	} else {
 		engine_phase_set(run->engine, s.phase);
+		engine_step_begin(run->engine);
 		s.result->begin_ns = engine_scenario_ns(run->engine);
 		sample_take(run->engine, wants_pages(run), &s.begin);
 		if (hold_is_loop(s.step->hold))
