@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Under ThreadSanitizer: scenarios that run one after another while others cancel them, lose the link, apply
- * ops of their own and have things to tell. Every run ends with a verdict, and what is on disk is whole and
- * in order. */
+ * ops of their own, end its payloads, and have things to tell, and while vCPUs are looked at. Every run ends
+ * with a verdict, and what is on disk is whole and in order. */
 #include "common/clock.h"
 #include "fake_agent.h"
 #include "host/engine/engine.h"
@@ -61,6 +61,56 @@ static void *interfere(void *arg)
 	return NULL;
 }
 
+/* What a wait by others gets: a payload of the scenario's, if there is one. */
+static bool answer_wait(
+	struct fake_agent *agent, uint64_t seq, const Schedrig__V1__AgentRequest *request, void *arg)
+{
+	char name[] = "p";
+	Schedrig__V1__AgentResponse response = SCHEDRIG__V1__AGENT_RESPONSE__INIT;
+	Schedrig__V1__OpsDone done = SCHEDRIG__V1__OPS_DONE__INIT;
+	Schedrig__V1__OpResult result = SCHEDRIG__V1__OP_RESULT__INIT, *results[] = {&result};
+	Schedrig__V1__PayloadReport report = SCHEDRIG__V1__PAYLOAD_REPORT__INIT;
+	if (request->kind_case != SCHEDRIG__V1__AGENT_REQUEST__KIND_APPLY_OPS ||
+		request->apply_ops->ops[0]->op->kind_case != SCHEDRIG__V1__OP__KIND_WAIT_PAYLOAD)
+		return false;
+	report.name = name;
+	result.payload = &report;
+	done.n_results = 1;
+	done.results = results;
+	response.kind_case = SCHEDRIG__V1__AGENT_RESPONSE__KIND_OPS_DONE;
+	response.ops_done = &done;
+	fake_agent_answer(agent, seq, &response);
+	return true;
+}
+
+static int host_time(void *arg, unsigned vcpu, struct host_time *ret)
+{
+	*ret = (struct host_time){.wait_ns = clock_now_ns()};
+	return 0;
+}
+
+static void *wait_for(void *arg)
+{
+	char name[] = "p";
+	Schedrig__V1__ApplyRequest request = SCHEDRIG__V1__APPLY_REQUEST__INIT;
+	Schedrig__V1__WaitPayload wait = SCHEDRIG__V1__WAIT_PAYLOAD__INIT;
+	Schedrig__V1__Op op = SCHEDRIG__V1__OP__INIT, *ops[] = {&op};
+	wait.name = name;
+	op.kind_case = SCHEDRIG__V1__OP__KIND_WAIT_PAYLOAD;
+	op.wait_payload = &wait;
+	request.ops = ops;
+	request.n_ops = 1;
+	while (!atomic_load(&stop)) {
+		struct err err = ERR_INIT;
+		Schedrig__V1__ApplyResponse *response = NULL;
+		if (engine_apply(engine, &request, NULL, &response, &err) < 0 && err.code != ERR_BUSY)
+			fail(err.message);
+		pb_free(response);
+		usleep(1000);
+	}
+	return NULL;
+}
+
 static void *apply(void *arg)
 {
 	char name[] = "beside";
@@ -75,10 +125,10 @@ static void *apply(void *arg)
 	while (!atomic_load(&stop)) {
 		struct err err = ERR_INIT;
 		Schedrig__V1__ApplyResponse *response = NULL;
-		if (engine_apply(engine, &request, NULL, &response, &err) < 0)
+		if (engine_apply(engine, &request, NULL, &response, &err) < 0 && err.code != ERR_BUSY)
 			fail(err.message);
 		pb_free(response);
-		if (engine_end_adhoc(engine, &err) < 0)
+		if (engine_end_adhoc(engine, &err) < 0 && err.code != ERR_BUSY)
 			fail(err.message);
 		usleep(1000);
 	}
@@ -96,7 +146,21 @@ static void run_once(void)
 	Schedrig__V1__Hold hold = SCHEDRIG__V1__HOLD__INIT;
 	Schedrig__V1__HoldFrac half = SCHEDRIG__V1__HOLD_FRAC__INIT;
 	Schedrig__V1__RunResult *result = NULL;
+	char payload_name[] = "p", program[] = "true", metric[] = "n";
+	Schedrig__V1__Payload payload = SCHEDRIG__V1__PAYLOAD__INIT, *payloads[] = {&payload};
+	Schedrig__V1__Check check = SCHEDRIG__V1__CHECK__INIT, *checks[] = {&check};
+	Schedrig__V1__MetricName exists = SCHEDRIG__V1__METRIC_NAME__INIT;
 	struct err err = ERR_INIT;
+	exists.metric = metric;
+	check.form_case = SCHEDRIG__V1__CHECK__FORM_EXISTS;
+	check.exists = &exists;
+	check.stop = true;
+	payload.name = payload_name;
+	payload.program = program;
+	payload.checks = checks;
+	payload.n_checks = 1;
+	scenario.payloads = payloads;
+	scenario.n_payloads = 1;
 	half.fraction = 0.5;
 	hold.form_case = SCHEDRIG__V1__HOLD__FORM_FRAC;
 	hold.frac = &half;
@@ -146,9 +210,9 @@ static void check_events(const char *directory)
 int main(void)
 {
 	char directory[] = "/tmp/schedrig-race.XXXXXX", command[100];
-	void *(*const others[])(void *) = {tell, interfere, apply};
+	void *(*const others[])(void *) = {tell, interfere, apply, wait_for};
 	pthread_t threads[ARRAY_SIZE(others)];
-	struct fake_agent agent = {0};
+	struct fake_agent agent = {.request = answer_wait};
 	struct err err = ERR_INIT;
 	signal(SIGPIPE, SIG_IGN); /* as the programs do */
 	if (!mkdtemp(directory))
@@ -157,8 +221,10 @@ int main(void)
 	link_bench_accept(&bench, fake_agent_start(&agent));
 	if (!link_bench_wait(&bench, 1, 0))
 		fail("the agent did not get ready");
-	engine = engine_new(
-		&(struct engine_config){.layout = &bench.layout, .link = bench.link, .run_dir = directory},
+	engine = engine_new(&(struct engine_config){.layout = &bench.layout,
+				    .link = bench.link,
+				    .run_dir = directory,
+				    .host_time = host_time},
 		&err);
 	if (!engine)
 		fail(err.message);
