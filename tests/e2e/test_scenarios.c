@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The scenarios of tests/scenarios as schedrig runs them: the gallery, and for every assertion one that holds
  * and one that does not. e2e-scenarios KERNEL boots one VM of two nodes with a CPU each and runs all of them
- * on it. One thread. */
+ * on it; `beside`: only what needs something to happen beside a scenario. One thread. */
 #include "host/client/schedrig.h"
-#include "tests/e2e/harness.h"
+#include "tests/e2e/scenarios.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static struct vm_process vm;
+struct vm_process vm;
 
 /* Names of files; each is for what its first lines say. */
 static const char *const gallery[] = {"steady", "oversubscribed", "cpuset-apply-clear-resize", "cgroup-churn",
@@ -270,13 +270,18 @@ static void test_a_client_makes_the_set_up(void)
 int main(int argc, char **argv)
 {
 	static const char *const staged[] = {"--stage", "sh=/bin/sh", NULL};
-	if (argc != 2) {
-		fprintf(stderr, "usage: %s KERNEL\n", argv[0]);
+	bool only_beside = argc == 3;
+	if (argc != 2 && !only_beside) {
+		fprintf(stderr, "usage: %s KERNEL [beside]\n", argv[0]);
 		return 64;
 	}
 	harness_begin(argc, argv);
 	if (!vm_main_begin(&vm, argv[1], "2n2l1c1t", true, staged))
 		return vm_main_end(&vm, false);
+	tap_run("gaps that the host made", test_gaps_that_the_host_made);
+	tap_run("a payload that a client waits for", test_a_payload_that_a_client_waits_for);
+	if (only_beside)
+		return vm_main_end(&vm, true);
 	for (size_t i = 0; i < sizeof(assertions) / sizeof(assertions[0]); i++) {
 		run_file(NULL, "assertions/%s-holds", assertions[i].name);
 		run_file(assertions[i].kind, "assertions/%s-fails", assertions[i].name);

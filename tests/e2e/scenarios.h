@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What the files of e2e-scenarios share. */
+#ifndef TESTS_E2E_SCENARIOS_H
+#define TESTS_E2E_SCENARIOS_H
+
+#include "tests/e2e/harness.h"
+
+extern struct vm_process vm;
+
+/* scenarios_adopted.c */
+void test_a_payload_that_a_client_waits_for(void);
+/* scenarios_host.c */
+void test_gaps_that_the_host_made(void);
+
+#endif

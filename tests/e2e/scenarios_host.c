@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Gaps that the host makes: a real-time thread of ours holds the vCPUs' CPU for most of every second. One
+ * thread, and that. */
+#include "common/clock.h"
+#include "tests/e2e/harness.h"
+#include "tests/e2e/scenarios.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+/* In every second less than the 0.95 that a host gives real-time tasks before it helps the others. */
+#define BUSY_NS (800 * NS_PER_MS)
+#define REST_NS (200 * NS_PER_MS)
+
+static atomic_bool enough;
+
+static void *hog(void *arg)
+{
+	while (!atomic_load(&enough)) {
+		uint64_t until_ns = clock_deadline_ns(BUSY_NS);
+		while (clock_left_ns(until_ns))
+			;
+		struct timespec rest = clock_timespec(clock_deadline_ns(REST_NS));
+		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &rest, NULL);
+	}
+	return arg;
+}
+
+/* On the CPU that vm_begin() pins vCPUs to. An errno: this is no host for that. */
+static int start_hog(pthread_t *thread)
+{
+	long cpu = sysconf(_SC_NPROCESSORS_ONLN) - 1;
+	cpu_set_t cpus;
+	pthread_attr_t attr;
+	struct sched_param param = {.sched_priority = 50};
+	if (cpu < 1)
+		return ENODEV; /* nothing would be left for the controller's loop */
+	CPU_ZERO(&cpus);
+	CPU_SET((size_t)cpu, &cpus);
+	pthread_attr_init(&attr);
+	pthread_attr_setaffinity_np(&attr, sizeof(cpus), &cpus);
+	pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED);
+	pthread_attr_setschedpolicy(&attr, SCHED_FIFO);
+	pthread_attr_setschedparam(&attr, &param);
+	atomic_store(&enough, false);
+	int rc = pthread_create(thread, &attr, hog, NULL);
+	pthread_attr_destroy(&attr);
+	return rc;
+}
+
+/* What is said of a gap is true of it in itself; NULL, or what is not. */
+static const char *check_gap(json_t *part, bool *ret_by_host)
+{
+	long long gap = json_count(part, "max_gap_ns"), run = json_count(part, "max_gap_run.ns"),
+		  stolen = json_count(part, "max_gap_run.stolen_ns"),
+		  error = json_count(part, "max_gap_run.error_ns");
+	*ret_by_host = false;
+	if (!json_at(part, "max_gap_run"))
+		return NULL;
+	if (run + stolen != gap)
+		return "run time and what was stolen are not the gap";
+	if (error * 4 > gap)
+		return "the error is more than a quarter of the gap";
+	if (!json_is_true(json_at(part, "max_gap_run.by_host")))
+		return "the guest knows what its kernel does not account";
+	*ret_by_host = gap >= (long long)(BUSY_NS * 3 / 4) && stolen * 10 >= gap * 6;
+	return NULL;
+}
+
+/* The worker never sleeps, so each time it lasts that long; whatever else happens in one of the steps, there
+ * are others. */
+void test_gaps_that_the_host_made(void)
+{
+	pthread_t thread;
+	int rc = start_hog(&thread);
+	if (rc == EPERM || rc == ENODEV) {
+		printf("# %s\n",
+			rc == EPERM ? "no real-time threads here" : "one CPU is not enough for this");
+		return;
+	}
+	EXPECT(rc == 0, "%s", strerrordesc_np(rc));
+	int status;
+	json_t *result = vm_submit(&vm,
+		"{name: held, duration: 10s, backdrop: {cgroups: [{name: a, cpuset: {exact: '0'}, work: "
+		"[{workers: 1, comm: held}]}]},\n"
+		" steps: [{hold: {fixed: 2500ms}}, {hold: {fixed: 2500ms}}, {hold: {fixed: 2500ms}}],\n"
+		" assertions: {max_gap: 500ms, max_steal_pct: 99}}",
+		&status);
+	atomic_store(&enough, true);
+	pthread_join(thread, NULL);
+	json_t *worker = result ? json_worker(result, "held") : NULL, *part;
+	size_t i, by_host = 0;
+	const char *wrong = worker ? NULL : "there is no result";
+	json_array_foreach(json_at(worker, "phases"), i, part)
+	{
+		bool is = false;
+		if (!wrong)
+			wrong = check_gap(part, &is);
+		by_host += is;
+	}
+	char kind[64], verdict[64], message[700];
+	snprintf(kind, sizeof(kind), "%s", json_text(result, "verdict.parts[0].kind"));
+	snprintf(message, sizeof(message), "%s", json_text(result, "verdict.parts[0].message"));
+	snprintf(verdict, sizeof(verdict), "%s", json_text(result, "verdict.verdict"));
+	char *text = json_dumps(json_at(worker, "phases"), 0);
+	printf("# %s: %s\n# %.1500s\n", kind, message, text ? text : "");
+	free(text);
+	json_decref(result);
+	EXPECT(!wrong, "%s", wrong);
+	EXPECT(by_host > 0, "of none of the gaps the host is known to have made most: %s", message);
+	EXPECT(strcasecmp(verdict, "inconclusive") == 0 && !strcmp(kind, "gap") &&
+			strstr(message, "the host's doing"),
+		"%s, %s: %s", verdict, kind, message);
+}
