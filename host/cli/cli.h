@@ -81,7 +81,7 @@ struct schedrig *cli_connect(const struct cli *cli, int *ret_exit);
 /* One line: what was read (or replaced), in hexadecimal and as its type has it. name: NULL for the tag. */
 void cli_print_value(const Schedrig__V1__ReadValue *value, const char *name);
 
-/* ---- kernel memory (memory.c, read_many.c) */
+/* ---- kernel memory (memory.c, memory_parse.c, read_many.c) */
 struct arena;
 /* "PATH[:u8|u16|u32|u64|bytes=N]", in the arena's memory. */
 int cli_parse_read(struct arena *arena, const char *word, bool stable, Schedrig__V1__KernelRead **ret,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* `schedrig workers`: counters of every worker that is alive, as it has published them. */
+/* `schedrig workers`: counters of every worker that is alive, as it has published them. The
+ * main thread. */
 #include "host/cli/cli.h"
 
 #include "common/parse.h"
