@@ -142,7 +142,7 @@ int scene_set_cpuset(struct scene *scene, const struct scene_call *call, const c
 			"`%s` has tasks, so the kernel refuses an empty cpuset.cpus: it has, and follows, "
 			"its parent's CPUs",
 			name);
-	if (r == 0 && cpus && strcmp(ret_cpus->cpus, ret_cpus->effective))
+	if (r == 0 && cpus && strcmp(ret_cpus->cpus, ret_cpus->effective) != 0)
 		scene_note(call, "cpuset.cpus of `%s` is '%s', but its parents leave it '%s'", name,
 			ret_cpus->cpus, ret_cpus->effective);
 	return r;

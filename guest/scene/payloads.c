@@ -226,9 +226,9 @@ static int find_run(struct scene *scene, const struct scene_call *call, const ch
 	_cleanup_strbuf_ struct strbuf copies = STRBUF_INIT;
 	unsigned n = 0;
 	for (struct scene_run *run = scene->payloads; run; run = run->next) {
-		if (run->claimed || (!call->adhoc && scene_adhoc(run->scope)) || strcmp(run->name, name))
+		if (run->claimed || (!call->adhoc && scene_adhoc(run->scope)) || strcmp(run->name, name) != 0)
 			continue;
-		if (cgroup && strcmp(cgroup_name(run), cgroup))
+		if (cgroup && strcmp(cgroup_name(run), cgroup) != 0)
 			continue;
 		strbuf_printf(&copies, "%scgroup \"%s\" (pid %d)", n++ ? ", " : "", cgroup_name(run),
 			payload_pid(run->payload));
