@@ -5,12 +5,12 @@
 #include "common/fd.h"
 #include "host/client/schedrig.h"
 #include "tests/e2e/memory.h"
+#include "tests/fake/word_batch.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#define WORDS 1000u
 #define PAGE UINT64_C(4096)
 #define COLD_BATCHES 20u
 #define THREADS 2u /* one for each CPU */
@@ -66,15 +66,6 @@ static uint64_t word_address(unsigned i)
 	return at.array[i * 8 / PAGE] + i * 8 % PAGE;
 }
 
-static void phys_target(Schedrig__V1__Target *target, Schedrig__V1__AddressTarget *phys, uint64_t address)
-{
-	schedrig__v1__target__init(target);
-	schedrig__v1__address_target__init(phys);
-	phys->address = address;
-	target->form_case = SCHEDRIG__V1__TARGET__FORM_PHYS;
-	target->phys = phys;
-}
-
 /* Hot reads of n words; false with a failure recorded. */
 static bool read_words(const uint64_t *address, unsigned n, uint64_t *ret)
 {
@@ -126,28 +117,10 @@ static bool count(struct counts *ret)
 
 static bool write_words(uint64_t value, bool cold)
 {
-	static Schedrig__V1__KernelWrite write[WORDS], *list[WORDS];
-	static Schedrig__V1__Target target[WORDS];
-	static Schedrig__V1__AddressTarget phys[WORDS];
-	Schedrig__V1__Value to = SCHEDRIG__V1__VALUE__INIT;
-	Schedrig__V1__Uint64Value number = SCHEDRIG__V1__UINT64_VALUE__INIT;
-	Schedrig__V1__WriteRequest request = SCHEDRIG__V1__WRITE_REQUEST__INIT;
 	Schedrig__V1__ReadResponse *response = NULL;
 	struct err err = ERR_INIT;
-	number.value = value;
-	to.form_case = SCHEDRIG__V1__VALUE__FORM_U64;
-	to.u64 = &number;
-	for (unsigned i = 0; i < WORDS; i++) {
-		schedrig__v1__kernel_write__init(&write[i]);
-		phys_target(&target[i], &phys[i], word_address(i));
-		write[i].target = &target[i];
-		write[i].value = &to;
-		list[i] = &write[i];
-	}
-	request.n_writes = WORDS;
-	request.writes = list;
-	request.cold = cold;
-	bool written = schedrig_write(connection, &request, &response, &err) == 0;
+	bool written = schedrig_write(connection, word_batch(WORD_BATCH, word_address, value, cold),
+			       &response, &err) == 0;
 	if (!written)
 		tap_fail(__FILE__, __LINE__, "%s: %s", err.place, err.message);
 	else if ((response->freeze != NULL) != cold)
@@ -189,7 +162,7 @@ static void check_batches(void)
 		EXPECT(wait_checked());
 	}
 	address[0] = word_address(0);
-	address[1] = word_address(WORDS - 1);
+	address[1] = word_address(WORD_BATCH - 1);
 	EXPECT(read_words(address, 2, word) && word[0] == value && word[1] == value,
 		"%" PRIu64 " and %" PRIu64, word[0], word[1]);
 	EXPECT(count(&now));

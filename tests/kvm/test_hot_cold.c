@@ -6,6 +6,7 @@
 #include "host/engine/engine.h"
 #include "host/vm/vm_internal.h"
 #include "proto/pb.h"
+#include "tests/fake/word_batch.h"
 #include "tests/unit/kmem/fake_kernel.h"
 
 #include <criterion/criterion.h>
@@ -15,7 +16,6 @@
 
 TestSuite(hot_cold, .timeout = 300);
 
-#define WORDS 1000u
 #define WORDS_AT 0x3800000u
 #define BATCH_READS 1000u
 #define COUNTED 2u
@@ -179,36 +179,18 @@ Test(hot_cold, a_hundred_thousand_hot_reads_kick_nobody)
 	end(b);
 }
 
+static uint64_t word_address(unsigned i)
+{
+	return WORDS_AT + i * 8;
+}
+
 static void write_words(uint64_t value, unsigned n, bool cold, const struct bare *b)
 {
-	static Schedrig__V1__KernelWrite write[WORDS], *list[WORDS];
-	static Schedrig__V1__Target target[WORDS];
-	static Schedrig__V1__AddressTarget phys[WORDS];
-	Schedrig__V1__Value to = SCHEDRIG__V1__VALUE__INIT;
-	Schedrig__V1__Uint64Value number = SCHEDRIG__V1__UINT64_VALUE__INIT;
-	Schedrig__V1__WriteRequest request = SCHEDRIG__V1__WRITE_REQUEST__INIT;
 	Schedrig__V1__ReadResponse *response = NULL;
 	struct err err = ERR_INIT;
-	number.value = value;
-	to.form_case = SCHEDRIG__V1__VALUE__FORM_U64;
-	to.u64 = &number;
-	for (unsigned i = 0; i < n; i++) {
-		schedrig__v1__kernel_write__init(&write[i]);
-		schedrig__v1__target__init(&target[i]);
-		schedrig__v1__address_target__init(&phys[i]);
-		phys[i].address = WORDS_AT + i * 8;
-		target[i].form_case = SCHEDRIG__V1__TARGET__FORM_PHYS;
-		target[i].phys = &phys[i];
-		write[i].target = &target[i];
-		write[i].value = &to;
-		list[i] = &write[i];
-	}
-	request.n_writes = n;
-	request.writes = list;
-	request.cold = cold;
 	uint64_t freezes = vm_freeze_count(b->vm);
-	cr_assert_eq(
-		engine_write(engine, &request, NULL, &response, &err), 0, "%s: %s", err.place, err.message);
+	cr_assert_eq(engine_write(engine, word_batch(n, word_address, value, cold), NULL, &response, &err), 0,
+		"%s: %s", err.place, err.message);
 	cr_assert_eq(response->freeze != NULL, cold);
 	cr_assert_eq(vm_freeze_count(b->vm) - freezes, cold, "a batch is one freeze");
 	pb_free(response);
@@ -232,14 +214,14 @@ static void invariant(unsigned n, unsigned batches)
 		uint64_t at[32];
 		for (unsigned k = 0; k < n; k++)
 			at[k] = bare_cell(b, k);
-		write_words(++value, WORDS, true, b);
+		write_words(++value, WORD_BATCH, true, b);
 		/* Whoever was in the middle of a check has finished it. */
 		for (unsigned k = 0; k < n; k++)
 			bare_wait_moved(b, k, at[k]);
 	}
 	cr_assert_eq(broken(b), 0, "%" PRIu64 " checks saw half a cold batch", broken(b));
 	/* The same guest sees it when words differ: as amid a hot one. */
-	write_words(++value, WORDS / 2, false, b);
+	write_words(++value, WORD_BATCH / 2, false, b);
 	bare_wait(broken(b) != 0, "a check sees half a batch");
 	end(b);
 }

@@ -4,12 +4,11 @@
  * byte of guest memory moves during a freeze or after a reset, and what is not reset is answered. */
 #include "host/virtio/blk.h"
 #include "tests/fake/virtio_driver.h"
+#include "tests/race/race.h"
 
 #include <linux/virtio_blk.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define ROUNDS 300u
@@ -17,20 +16,6 @@
 #define BYTES 4096u
 
 static atomic_bool stop;
-
-#define CHECK(cond)                                                                                          \
-	do {                                                                                                 \
-		if (!(cond)) {                                                                               \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond);                           \
-			abort();                                                                             \
-		}                                                                                            \
-	} while (0)
-
-static void *run_loop(void *arg)
-{
-	loop_run(arg);
-	return NULL;
-}
 
 static void *onlookers(void *arg)
 {

@@ -4,31 +4,16 @@
  * freezes. What is asserted beside the absence of races: nothing moves in the used rings during a freeze or
  * after a reset. */
 #include "tests/fake/vsock_guest.h"
+#include "tests/race/race.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 
 #define PORT 1000u
 #define ROUNDS 300u
 
 static atomic_bool stop;
-
-#define CHECK(cond)                                                                                          \
-	do {                                                                                                 \
-		if (!(cond)) {                                                                               \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond);                           \
-			abort();                                                                             \
-		}                                                                                            \
-	} while (0)
-
-static void *run_loop(void *arg)
-{
-	loop_run(arg);
-	return NULL;
-}
 
 static void *interrupts(void *arg)
 {

@@ -193,3 +193,23 @@ Schedrig__V1__Scenario *named_scenario(const char *name)
 	scenario.name = copy;
 	return &scenario;
 }
+
+const Schedrig__V1__Request *add_cgroup_request(const char *name)
+{
+	static Schedrig__V1__Request request;
+	static Schedrig__V1__ApplyRequest apply;
+	static Schedrig__V1__AddCgroup add;
+	static Schedrig__V1__Op op, *ops[] = {&op};
+	schedrig__v1__request__init(&request);
+	schedrig__v1__apply_request__init(&apply);
+	schedrig__v1__add_cgroup__init(&add);
+	schedrig__v1__op__init(&op);
+	add.name = (char *)name;
+	op.kind_case = SCHEDRIG__V1__OP__KIND_ADD_CGROUP;
+	op.add_cgroup = &add;
+	apply.n_ops = 1;
+	apply.ops = ops;
+	request.kind_case = SCHEDRIG__V1__REQUEST__KIND_APPLY;
+	request.apply = &apply;
+	return &request;
+}

@@ -42,5 +42,7 @@ void raw_expect_error(int fd, uint64_t seq, enum err_code code, const char *text
 void raw_expect_end(int fd);
 
 Schedrig__V1__Scenario *named_scenario(const char *name);
+/* Apply of one add_cgroup; the next call makes another one of it. */
+const Schedrig__V1__Request *add_cgroup_request(const char *name);
 
 #endif

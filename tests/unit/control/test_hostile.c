@@ -233,21 +233,9 @@ Test(hostile, hundreds_of_requests_before_the_first_answer_is_read)
 	fixture_end(&f);
 }
 
-/* Request{apply {ops {add_cgroup {name}}}} with a name of that many bytes, or with a short one. */
 static size_t apply_request(uint8_t *to, const char *name)
 {
-	Schedrig__V1__Request request = SCHEDRIG__V1__REQUEST__INIT;
-	Schedrig__V1__ApplyRequest apply = SCHEDRIG__V1__APPLY_REQUEST__INIT;
-	Schedrig__V1__AddCgroup add = SCHEDRIG__V1__ADD_CGROUP__INIT;
-	Schedrig__V1__Op op = SCHEDRIG__V1__OP__INIT, *ops[] = {&op};
-	add.name = (char *)name;
-	op.kind_case = SCHEDRIG__V1__OP__KIND_ADD_CGROUP;
-	op.add_cgroup = &add;
-	apply.n_ops = 1;
-	apply.ops = ops;
-	request.kind_case = SCHEDRIG__V1__REQUEST__KIND_APPLY;
-	request.apply = &apply;
-	return schedrig__v1__request__pack(&request, to);
+	return schedrig__v1__request__pack(add_cgroup_request(name), to);
 }
 
 Test(hostile, requests_that_wait_are_bounded_in_bytes)

@@ -88,18 +88,8 @@ static void ask_submit(struct schedrig *client, const char *name, bool detach, b
 
 static void ask_apply(struct schedrig *client, const char *name, uint64_t deadline_ns, struct asked *a)
 {
-	Schedrig__V1__Request request = SCHEDRIG__V1__REQUEST__INIT;
-	Schedrig__V1__ApplyRequest apply = SCHEDRIG__V1__APPLY_REQUEST__INIT;
+	Schedrig__V1__Request request = *add_cgroup_request(name);
 	Schedrig__V1__Duration deadline = SCHEDRIG__V1__DURATION__INIT;
-	Schedrig__V1__AddCgroup add = SCHEDRIG__V1__ADD_CGROUP__INIT;
-	Schedrig__V1__Op op = SCHEDRIG__V1__OP__INIT, *ops[] = {&op};
-	add.name = (char *)name;
-	op.kind_case = SCHEDRIG__V1__OP__KIND_ADD_CGROUP;
-	op.add_cgroup = &add;
-	apply.n_ops = 1;
-	apply.ops = ops;
-	request.kind_case = SCHEDRIG__V1__REQUEST__KIND_APPLY;
-	request.apply = &apply;
 	deadline.ns = deadline_ns;
 	request.deadline = deadline_ns ? &deadline : NULL;
 	cr_assert_eq(schedrig_start(client, &request, NULL, on_done, a, NULL, NULL), 0);
