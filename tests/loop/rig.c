@@ -133,6 +133,15 @@ PB(RunResult) * rig_run_for(struct rig *rig, PB(VerdictKind) verdict, const char
 	return result;
 }
 
+PB(RunResult) * rig_alone(PB(VerdictKind) verdict, const char *text)
+{
+	struct rig rig = {0};
+	rig_start(&rig);
+	PB(RunResult) *result = rig_run_for(&rig, verdict, text);
+	rig_stop_clean(&rig);
+	return result;
+}
+
 const PB(VerdictPart) * rig_part(const PB(RunResult) * result, const char *kind)
 {
 	for (size_t i = 0; i < result->verdict->n_parts; i++)

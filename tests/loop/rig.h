@@ -32,6 +32,8 @@ PB(Scenario) * rig_scenario(const char *text);
 PB(RunResult) * rig_run(struct rig *rig, const char *text);
 /* The same, and its verdict is that one. */
 PB(RunResult) * rig_run_for(struct rig *rig, PB(VerdictKind) verdict, const char *text);
+/* The same on a rig of its own, which leaves nothing behind. */
+PB(RunResult) * rig_alone(PB(VerdictKind) verdict, const char *text);
 /* The first part of that kind; fails the test when there is none. */
 const PB(VerdictPart) * rig_part(const PB(RunResult) * result, const char *kind);
 

@@ -115,10 +115,7 @@ Test(payload, metrics_and_checks_that_hold, .timeout = 240)
 
 Test(payload, every_check_that_fails_is_told, .timeout = 240)
 {
-	struct rig rig = {0};
-	rig_start(&rig);
-	PB(RunResult) *result = rig_run_for(&rig, VERDICT(FAIL),
-		JSON_PAYLOAD
+	PB(RunResult) *result = rig_alone(VERDICT(FAIL), JSON_PAYLOAD
 		"  checks: [{min: {metric: jobs.0.iops, value: 121}}, {max: {metric: runs, value: 3}}, "
 		"{range: "
 		"{metric: runs, min: 0, max: 1}}, {exists: jobs.0.iopt}, {min: {metric: runs, value: 9}, "
@@ -139,7 +136,6 @@ Test(payload, every_check_that_fails_is_told, .timeout = 240)
 		parts += !strcmp(result->verdict->parts[i]->kind, "payload_check");
 	cr_expect_eq(parts, 4);
 	pb_free(result);
-	rig_stop_clean(&rig);
 }
 
 /* A check that is only recorded does not make the verdict Fail; a wrong exit status makes the others
@@ -204,9 +200,7 @@ Test(payload, descriptors_with_high_numbers, .timeout = 240)
 
 Test(payload, a_check_can_end_the_step, .timeout = 240)
 {
-	struct rig rig = {0};
-	rig_start(&rig);
-	PB(RunResult) *result = rig_run_for(&rig, VERDICT(FAIL),
+	PB(RunResult) *result = rig_alone(VERDICT(FAIL),
 		"duration: 120s\n"
 		"payloads: [{name: bad, program: 'false', checks: [{exit_code_eq: 0, stop: true}]}]\n"
 		"steps:\n"
@@ -222,7 +216,6 @@ Test(payload, a_check_can_end_the_step, .timeout = 240)
 	cr_expect_str_eq(result->ops[2]->kind, "AddCgroup");
 	cr_expect_str_eq(result->ops[2]->place, "steps[1].ops[0]");
 	pb_free(result);
-	rig_stop_clean(&rig);
 }
 
 /* More passes than are kept: the one that failed is in none of them, and counts. */
@@ -340,9 +333,7 @@ static const PB(OpResult) * op_at(const PB(RunResult) * result, const char *plac
 
 Test(moves, workers_and_payloads_with_what_they_started, .timeout = 240)
 {
-	struct rig rig = {0};
-	rig_start(&rig);
-	PB(RunResult) *result = rig_run_for(&rig, VERDICT(PASS),
+	PB(RunResult) *result = rig_alone(VERDICT(PASS),
 		"payloads: [{name: family, program: sh, default_args: [-c, 'sleep 1000 & "
 		"(sleep 1000 & sleep 1000) "
 		"& echo; wait']}]\n"
@@ -378,14 +369,11 @@ Test(moves, workers_and_payloads_with_what_they_started, .timeout = 240)
 	for (size_t i = 0; i < 5; i++)
 		cr_expect_str_eq(result->workers[i]->cgroup, "b");
 	pb_free(result);
-	rig_stop_clean(&rig);
 }
 
 Test(moves, ownership, .timeout = 240)
 {
-	struct rig rig = {0};
-	rig_start(&rig);
-	PB(RunResult) *result = rig_run_for(&rig, VERDICT(PASS),
+	PB(RunResult) *result = rig_alone(VERDICT(PASS),
 		"duration: 2s\n"
 		"payloads: [{name: nap, program: sleep, default_args: ['1000']}]\n"
 		"backdrop: {cgroups: [{name: old, work: [{workers: 1, comm: old}]}, {name: other, empty: "
@@ -410,7 +398,6 @@ Test(moves, ownership, .timeout = 240)
 	for (size_t i = 0; i < 2; i++)
 		cr_expect(result->workers[i]->backdrop);
 	pb_free(result);
-	rig_stop_clean(&rig);
 }
 
 static pid_t stray;
@@ -613,9 +600,7 @@ Test(contained, whoever_ignores_signals_and_leaves_the_session, .timeout = 240)
  * their own. */
 Test(contained, who_forks_without_end, .timeout = 240)
 {
-	struct rig rig = {0};
-	rig_start(&rig);
-	PB(RunResult) *result = rig_run_for(&rig, VERDICT(PASS),
+	PB(RunResult) *result = rig_alone(VERDICT(PASS),
 		"duration: 30s\n"
 		"payloads: [{name: many, program: sh, default_args: [-c, 'i=0; while [ $i -lt "
 		"15 ]; do (while :; do (: & :); "
@@ -627,7 +612,6 @@ Test(contained, who_forks_without_end, .timeout = 240)
 		"- {ops: [{add_cgroup: after}], hold: {fixed: 0s}}\n");
 	cr_expect(report_of(result, "many")->ended_by_us);
 	pb_free(result);
-	rig_stop_clean(&rig);
 }
 
 /* One that is killed takes nobody along: others in its cgroup or below go on. */
