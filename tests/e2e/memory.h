@@ -24,11 +24,13 @@ bool prints(const char *const *args, const char *words);
 /* As it was given: a prefix of a release. */
 extern const char *memory_kernel;
 
-/* memory_batches.c, memory_maps.c, memory_random.c, memory_symbols.c */
+/* memory_batches.c, memory_bpftool.c, memory_maps.c, memory_random.c, memory_symbols.c */
 void test_batches(void);
 void test_own_freeze(void);
 void test_all_symbols(void);
 void test_maps(void);
+/* After test_maps(); needs bpftool staged. */
+void test_bpftool(void);
 void test_random_paths(void);
 void test_bases(void);
 void test_modules(void);

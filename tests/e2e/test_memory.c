@@ -8,9 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define N_CPUS 2
-#define TICK_NS 10000000ll /* USER_HZ is 100 */
+#define BPFTOOL "/usr/sbin/bpftool" /* where Debian has it */
+#define TICK_NS 10000000ll          /* USER_HZ is 100 */
 
 struct vm_process vm;
 const char *memory_kernel;
@@ -284,7 +286,8 @@ static void test_knowledge(void)
 static const struct {
 	const char *name;
 	test_fn fn;
-	bool by_guest; /* also with symbols that the guest told */
+	bool by_guest;   /* also with symbols that the guest told */
+	bool by_bpftool; /* needs it staged */
 } tests[] = {
 	{"a process to look at", start_sleeper, true},
 	{"names of tasks through pointers and PIDs", test_names, true},
@@ -299,6 +302,7 @@ static const struct {
 	{"mistakes are typed and point at the place", test_mistakes},
 	{"symbols and types", test_knowledge, true},
 	{"values of BPF maps are those of bpf(2)", test_maps},
+	{"every number in BPF maps is bpftool's", test_bpftool, .by_bpftool = true},
 	{"1000 random paths agree with /proc", test_random_paths},
 	{"bases of a kernel that randomised them", test_bases, true},
 	{"symbols and types of modules", test_modules, true},
@@ -314,11 +318,17 @@ int main(int argc, char **argv)
 	static char checks[300], maps[300], witness[300];
 	static const char *options[] = {"--kaslr", "--symbols", "image", "--stage", "sh=/bin/sh", "--stage",
 		"sleep=/bin/sleep", "--stage", "grep=/bin/grep", "--stage", checks, "--stage", maps,
-		"--stage", witness, NULL};
+		"--stage", witness, NULL, NULL, NULL};
 	bool by_guest = argc == 3 && strcmp(argv[2], "guest-symbols") == 0;
 	if (argc != 2 && !by_guest) {
 		fprintf(stderr, "usage: %s KERNEL [guest-symbols]\n", argv[0]);
 		return 64;
+	}
+	bool has_bpftool = access(BPFTOOL, X_OK) == 0;
+	if (has_bpftool && !by_guest) {
+		unsigned n = sizeof(options) / sizeof(options[0]);
+		options[n - 3] = "--stage";
+		options[n - 2] = "bpftool=" BPFTOOL;
 	}
 	memory_kernel = argv[1];
 	if (by_guest)
@@ -334,7 +344,9 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-		if (tests[i].by_guest || !by_guest)
+		if (tests[i].by_bpftool && !has_bpftool && !by_guest)
+			tap_skip(tests[i].name, "no " BPFTOOL ": tests/setup.sh installs it");
+		else if (tests[i].by_guest || !by_guest)
 			tap_run(tests[i].name, tests[i].fn);
 	int status = vm_down(&vm);
 	if (status != 0)
