@@ -82,7 +82,7 @@ static bool moved(json_t *op, size_t count, json_int_t tries)
 void test_vetoes(void)
 {
 	_cleanup_json_ json_t *result = submit(
-		"duration: 120s\n"
+		"duration: 300s\n"
 		"payloads:\n" SCHEDULER_PAYLOADS "backdrop:\n"
 		"  cgroups:\n"
 		"  - {name: left, cpu: {weight: 100}, work: [{workers: 3}]}\n"
@@ -176,7 +176,7 @@ void test_vetoes(void)
 void test_refusal_without_a_scheduler(void)
 {
 	_cleanup_json_ json_t *result = submit(
-		"duration: 60s\n"
+		"duration: 300s\n"
 		"payloads: [{name: invalid, program: sh, checks: [{exit_code_eq: 0}], default_args: [-c, "
 		"'echo threaded >/sys/fs/cgroup/schedrig/t/a/cgroup.type']}]\n"
 		"backdrop: {cgroups: [{name: left, work: [{workers: 2}]}, {name: t, empty: true}, {name: "
