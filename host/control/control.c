@@ -7,6 +7,7 @@
 #include "common/fd.h"
 #include "common/loop.h"
 #include "common/log.h"
+#include "common/tpool.h"
 #include "host/engine/engine.h"
 #include "host/vm/freeze.h"
 
@@ -19,6 +20,8 @@
 
 #define ACCEPT_RETRY_NS (200 * NS_PER_MS)
 #define STOP_LINGER_NS (1 * NS_PER_S)
+/* A scenario, and a client that asks one thing after the other. */
+#define CONTROL_IDLE_THREADS 2
 
 void control_kick(struct control *control)
 {
@@ -115,14 +118,15 @@ struct control *control_new(const struct control_config *config, struct err *err
 		free(control);
 		return NULL;
 	}
+	control->pool = tpool_new(CONTROL_IDLE_THREADS, err);
 	int r = control_ring_init(&control->ring, events, bytes);
 	control->kick_event = event_new(base, -1, 0, on_kick, control);
 	control->accept_event = event_new(base, control->socket.fd, EV_READ | EV_PERSIST, on_accept, control);
 	control->retry_timer = evtimer_new(base, on_accept_retry, control);
 	control->linger_timer = evtimer_new(base, on_linger, control);
 	control->lease_timer = evtimer_new(base, control_on_lease, control);
-	if (r < 0 || !control->kick_event || !control->accept_event || !control->retry_timer ||
-		!control->linger_timer || !control->lease_timer ||
+	if (r < 0 || !control->pool || !control->kick_event || !control->accept_event ||
+		!control->retry_timer || !control->linger_timer || !control->lease_timer ||
 		event_add(control->accept_event, NULL) < 0) {
 		err_set_os(err, ERR_HOST, ENOMEM, "cannot set up the control socket");
 		control_free(control);
@@ -137,13 +141,14 @@ void control_free(struct control *control)
 		return;
 	control->freeing = true;
 	struct request *request, *next_request;
-	DL_FOREACH (control->requests, request) {
-		if (request->state != REQUEST_RUNNING || request->joined)
-			continue;
-		if (request->is_submit)
+	DL_FOREACH (control->requests, request)
+		if (request->state == REQUEST_RUNNING && request->is_submit && !request->threadless)
 			engine_cancel(control->engine, "the controller is ending");
-		pthread_join(request->thread, NULL);
-		request->joined = true;
+	tpool_free(TAKE_PTR(control->pool));
+	DL_FOREACH (control->requests, request) {
+		if (request->state != REQUEST_RUNNING || request->threadless)
+			continue;
+		request->threadless = true;
 		control_freeze_adopt(request);
 		control_freeze_release(request);
 	}

@@ -139,7 +139,7 @@ bool control_freeze_begin(struct request *request)
 	if (vm_freeze_begin(vm, &options, &again_ns, &err) != FREEZE_PENDING)
 		return false;
 	struct timeval wait = clock_timeval(clock_left_ns(again_ns));
-	request->joined = true;
+	request->threadless = true;
 	control->begun = request;
 	event_add(control->begun_timer, &wait);
 	return true;
@@ -367,7 +367,7 @@ void request_run_thaw(struct request *request)
 	}
 	/* Answered with the thaw, now or later. It has no thread. */
 	request->state = REQUEST_RUNNING;
-	request->joined = true;
+	request->threadless = true;
 	thaw(control);
 }
 

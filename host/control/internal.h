@@ -71,8 +71,7 @@ struct request {
 	enum request_state state;
 	Schedrig__V1__Request *message;
 	struct event *deadline_timer;
-	pthread_t thread;
-	bool joined; /* there is no thread of its own, or none any more */
+	bool threadless; /* while RUNNING: no thread works for it, or none any more */
 	bool is_submit;
 	bool streams;              /* events go with it */
 	char cancel_why[160];      /* not "": it is to end */
@@ -93,6 +92,7 @@ struct request {
 struct control {
 	struct control_config config;
 	struct loop *loop;
+	struct tpool *pool; /* of workers */
 	struct engine *engine;
 	struct control_socket socket;
 	struct event *accept_event, *retry_timer, *linger_timer;

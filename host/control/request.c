@@ -11,6 +11,7 @@
 
 #include "common/clock.h"
 #include "common/loop.h"
+#include "common/tpool.h"
 #include "host/engine/engine.h"
 #include "proto/pb.h"
 #include "proto/wire.h"
@@ -18,7 +19,6 @@
 
 #include <errno.h>
 #include <event2/event.h>
-#include <signal.h>
 #include <string.h>
 #include <utlist.h>
 
@@ -231,9 +231,7 @@ void request_done(void *arg)
 {
 	struct request *request = arg;
 	struct control *control = request->control;
-	if (!request->joined)
-		pthread_join(request->thread, NULL);
-	request->joined = true;
+	request->threadless = true;
 	if (request->slot && request->slot->working == request)
 		request->slot->working = NULL;
 	request->slot = NULL;
@@ -245,7 +243,7 @@ void request_done(void *arg)
 	request_answer(request);
 }
 
-static void *worker(void *arg)
+static void worker(void *arg)
 {
 	struct request *request = arg;
 	request->kind->run(request);
@@ -253,14 +251,12 @@ static void *worker(void *arg)
 	 * again rather than lost. */
 	while (loop_post(request->control->loop, request->control, request_done, request) < 0)
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-	return NULL;
 }
 
 static void start(struct request *request)
 {
 	struct control *control = request->control;
 	struct err err = ERR_INIT;
-	sigset_t all, before;
 	if (prepared_get(request, &err) < 0) {
 		request_fail(request, &err);
 		return;
@@ -280,17 +276,13 @@ static void start(struct request *request)
 	if (request->message->kind_case == SCHEDRIG__V1__REQUEST__KIND_FREEZE &&
 		control_freeze_begin(request))
 		return;
-	/* Signals are the main thread's. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &before);
-	int r = pthread_create(&request->thread, NULL, worker, request);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	int r = tpool_run(control->pool, worker, request, &err);
 	if (r == 0)
 		return;
 	request->state = REQUEST_WAITING;
 	request->streams = false;
 	control_freeze_release(request);
-	err_set_os(&err, ERR_HOST, r, "cannot start a thread for the %s request", request->kind->name);
+	err_wrap(&err, "the %s request", request->kind->name);
 	if (request->slot)
 		request->slot->working = NULL;
 	if (control->scenario == request)
