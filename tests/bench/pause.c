@@ -24,6 +24,8 @@
 /* Of one side, in ns. */
 struct rounds {
 	uint64_t *pause, *whole;
+	uint64_t *park; /* from the kick to the last vCPU parked: what a freeze from within the controller
+			   takes; NULL: not told */
 };
 
 static bool say(const char *what)
@@ -34,8 +36,7 @@ static bool say(const char *what)
 
 /* --- ours --- */
 
-static bool round_schedrig(
-	struct schedrig *vm, uint64_t *ret_pause_ns, uint64_t *ret_whole_ns, uint64_t *ret_value)
+static bool round_schedrig(struct schedrig *vm, struct rounds *rounds, unsigned round, uint64_t *ret_value)
 {
 	Schedrig__V1__Frozen *frozen = NULL;
 	Schedrig__V1__Thawed *thawed = NULL;
@@ -58,8 +59,9 @@ static bool round_schedrig(
 	paused = clock_now_ns();
 	good = good && schedrig_read(vm, &read, &values, &err) == 0 && values->n_values == 1;
 	good = good && schedrig_thaw(vm, &thawed, &err) == 0;
-	*ret_whole_ns = clock_now_ns() - begin;
-	*ret_pause_ns = paused - begin;
+	rounds->whole[round] = clock_now_ns() - begin;
+	rounds->pause[round] = paused - begin;
+	rounds->park[round] = good ? thawed->freeze->park_ns : 0;
 	*ret_value = good ? values->values[0]->value : 0;
 	schedrig_free_message(frozen);
 	schedrig_free_message(values);
@@ -141,17 +143,19 @@ static bool measure(
 {
 	uint64_t ours_read, theirs_read;
 	for (unsigned i = 0; i < n; i++) {
-		if (!round_schedrig(vm, &ours->pause[i], &ours->whole[i], &ours_read) ||
+		if (!round_schedrig(vm, ours, i, &ours_read) ||
 			!round_qemu(monitor, &theirs->pause[i], &theirs->whole[i], &theirs_read))
 			return false;
 		if (ours_read != theirs_read || !ours_read)
 			return say("the two VMs do not hold the same kernel");
 	}
 	double pause = report("schedrigd: freeze", ours->pause, n);
-	pause /= report("QEMU: stop", theirs->pause, n);
+	double park = report("  of it, kick to last park", ours->park, n);
+	double stop = report("QEMU: stop", theirs->pause, n);
 	double whole = report("schedrigd: freeze, read, thaw", ours->whole, n);
 	whole /= report("QEMU: stop, xp, cont", theirs->whole, n);
-	printf("we, of it: pause %.2f, whole %.2f\n", pause, whole);
+	printf("we, of it: pause %.2f (kick to last park %.2f), whole %.2f\n", pause / stop, park / stop,
+		whole);
 	return true;
 }
 
@@ -185,8 +189,9 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: %s SCHEDRIGD ROUNDS [KERNEL [CPUS]]\n", argv[0]);
 		return 64;
 	}
-	uint64_t *ns = calloc(n, 4 * sizeof(*ns));
-	struct rounds ours = {ns, ns + n}, theirs = {ns + 2 * (size_t)n, ns + 3 * (size_t)n};
+	uint64_t *ns = calloc(n, 5 * sizeof(*ns));
+	struct rounds ours = {ns, ns + n, ns + 4 * (size_t)n},
+		      theirs = {.pause = ns + 2 * (size_t)n, .whole = ns + 3 * (size_t)n};
 	bool good = ns && sides_begin(argv[1], argc > 3 ? argv[3] : "default") &&
 		    compare_sides(n_cpus, n, &ours, &theirs);
 	free(ns);
