@@ -18,6 +18,7 @@
 
 #define VCPUS_MAX 16
 #define LOOK_NS (20 * NS_PER_MS)
+#define LOOK_LATE_NS (100 * NS_PER_MS)
 
 struct account {
 	char state; /* proc(5) */
@@ -75,10 +76,12 @@ static bool read_account(pid_t pid, int tid, struct account *ret)
 }
 
 /* A thread that was found runnable at either end is taken to have waited for a CPU: the host's account of a
- * wait grows only when that is over. */
+ * wait grows only when that is over. Of the time since a look that is long ago little counts: the host did
+ * not let this thread run either. */
 static void add_given(struct vcpu *vcpu, uint64_t now_ns, const struct account *now)
 {
-	uint64_t passed = now_ns - vcpu->at_ns, used = now->used_ns - vcpu->last.used_ns;
+	uint64_t passed = MIN_OF(now_ns - vcpu->at_ns, LOOK_LATE_NS),
+		 used = now->used_ns - vcpu->last.used_ns;
 	vcpu->given_ns += now->guest_ns - vcpu->last.guest_ns;
 	if (vcpu->last.state == 'S' && now->state == 'S' && passed > used)
 		vcpu->given_ns += passed - used;
