@@ -5,6 +5,7 @@
 #include "common/clock.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -21,8 +22,29 @@ struct freezer {
 	pthread_t thread;
 	struct bare *bare;
 	bool until_stopped;
-	unsigned frozen, cancelled, late, busy;
+	bool looks; /* begins and looks, as a loop does, and gives up now and then; one thread of a VM may */
+	unsigned frozen, cancelled, late, begun, given_up;
 };
+
+/* FREEZE_TAKEN: others are at it, or it was given up. */
+static int begin_and_look(struct freezer *self, unsigned round, struct freeze **ret, struct err *err)
+{
+	struct vm *vm = self->bare->vm;
+	uint64_t again_ns;
+	int r = vm_freeze_begin(vm, NULL, &again_ns, err);
+	self->begun += r == FREEZE_PENDING;
+	if (r == FREEZE_PENDING && round % 5 == 4) {
+		vm_freeze_abandon(vm);
+		self->given_up++;
+		return FREEZE_TAKEN;
+	}
+	while (r == FREEZE_PENDING) {
+		struct pollfd parked = {.fd = vm_freeze_fd(vm), .events = POLLIN};
+		(void)!poll(&parked, 1, clock_poll_ms(again_ns));
+		r = vm_freeze_look(vm, ret, &again_ns, err);
+	}
+	return r;
+}
 
 static void *freezer(void *arg)
 {
@@ -32,7 +54,10 @@ static void *freezer(void *arg)
 		struct freeze *f;
 		/* Every third has next to no patience, so that some leave from the middle of the queue. */
 		uint64_t deadline = i % 3 ? CLOCK_NEVER_NS : clock_deadline_ns(100 * NS_PER_US);
-		if (vm_freeze(self->bare->vm, deadline, &f, &err) < 0) {
+		int r = self->looks ? begin_and_look(self, i, &f, &err) : FREEZE_TAKEN;
+		if (r == FREEZE_TAKEN)
+			r = vm_freeze(self->bare->vm, deadline, &f, &err);
+		if (r < 0) {
 			self->cancelled += err.code == ERR_CANCELLED;
 			self->late += err.code == ERR_TIMEOUT;
 			if (err.code == ERR_CANCELLED)
@@ -68,6 +93,7 @@ static void round_of(unsigned n_vcpus, bool dies, bool stop_early, struct freeze
 	for (unsigned i = 0; i < FREEZERS; i++) {
 		freezers[i].bare = b;
 		freezers[i].until_stopped = stop_early;
+		freezers[i].looks = i == 0;
 		pthread_create(&freezers[i].thread, NULL, freezer, &freezers[i]);
 	}
 	pthread_t stoppers[2];
@@ -81,6 +107,8 @@ static void round_of(unsigned n_vcpus, bool dies, bool stop_early, struct freeze
 		total->frozen += freezers[i].frozen;
 		total->cancelled += freezers[i].cancelled;
 		total->late += freezers[i].late;
+		total->begun += freezers[i].begun;
+		total->given_up += freezers[i].given_up;
 	}
 	for (unsigned i = 0; stop_early && i < 2; i++)
 		pthread_join(stoppers[i], NULL);
@@ -101,8 +129,17 @@ int main(void)
 	struct freezer total = {0};
 	for (unsigned i = 0; i < ROUNDS; i++)
 		round_of(1 + i % 5, i % 3 == 1, i % 2, &total);
-	printf("%u freezes, %u cancelled by the stop, %u gave up waiting\n", total.frozen, total.cancelled,
-		total.late);
+	/* Nobody else at it: what is begun does not find the VM taken. */
+	struct freezer alone = {
+		.bare = bare_start(bare_new(3, guest_in_loop, guest_in_loop_end, BARE_IRQCHIP)),
+		.looks = true};
+	freezer(&alone);
+	bare_free(alone.bare);
+	printf("%u freezes, %u cancelled by the stop, %u gave up waiting; %u begun, %u of them given up\n",
+		total.frozen + alone.frozen, total.cancelled, total.late, total.begun + alone.begun,
+		total.given_up + alone.given_up);
+	if (alone.begun != FREEZES)
+		bare_die("only %u of %u could be begun", alone.begun, FREEZES);
 	if (total.frozen < 100 || total.cancelled == 0)
 		bare_die("this has not tested what it should");
 	if (bare_count_entries("fd") != fds)
