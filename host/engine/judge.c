@@ -116,26 +116,29 @@ static void judge_units(struct layer *l)
 			l->shares.n);
 }
 
-/* Of its longest gap what the host certainly did not make. */
-static uint64_t own_gap_ns(const struct share *share)
-{
-	if (!share->has_gap_run)
-		return share->max_gap_ns;
-	return share->gap_run_ns > share->gap_run_error_ns ? share->gap_run_ns - share->gap_run_error_ns : 0;
-}
-
 /* " (1.2s of its vCPU's own run time)", or nothing. */
-static void describe_own(const struct share *share, char *text, size_t size)
+static void describe_own(const struct share_gap *gap, char *text, size_t size)
 {
 	char run[32], error[32], about[48] = "";
 	*text = '\0';
-	if (!share->has_gap_run)
+	if (!gap->has_run)
 		return;
-	if (share->gap_run_error_ns)
+	if (gap->run_error_ns)
 		snprintf(about, sizeof(about), ", give or take %s",
-			format_duration(share->gap_run_error_ns, error, sizeof(error)));
+			format_duration(gap->run_error_ns, error, sizeof(error)));
 	snprintf(text, size, " (%s of its vCPU's own run time%s)",
-		format_duration(share->gap_run_ns, run, sizeof(run)), about);
+		format_duration(gap->run_ns, run, sizeof(run)), about);
+}
+
+/* Which of its gaps is too long and not excused by what the host took of it: the longest of two such. NULL:
+ * none. */
+static const struct share_gap *guilty_gap(const struct share *share, uint64_t limit, bool excused)
+{
+	if (!excused)
+		return share->gap.ns > limit ? &share->gap : NULL;
+	const struct share_gap *own = share_gap_own_ns(&share->own_gap) > limit ? &share->own_gap : NULL,
+			       *unknown = share->unknown_gap.ns > limit ? &share->unknown_gap : NULL;
+	return own && unknown ? (own->ns > unknown->ns ? own : unknown) : own ? own : unknown;
 }
 
 static void judge_gap(struct layer *l)
@@ -143,29 +146,31 @@ static void judge_gap(struct layer *l)
 	const char *kind = l->limits->max_gap ? "gap" : "not_stuck";
 	uint64_t limit = l->limits->max_gap ? l->limits->max_gap->ns : ASSERT_GAP_NS;
 	const struct share *worst = NULL, *guilty = NULL;
+	const struct share_gap *guilty_by = NULL;
 	size_t over = 0, by_guest = 0;
 	char name[JUDGE_NAME_BYTES], gap[32], allowed[32], own[160];
 	/* Who says that the host does not matter means it. */
 	bool excused = assertions_steal_pct(l->limits) < 100;
 	for (size_t i = 0; i < l->shares.n; i++) {
 		const struct share *share = &l->shares.share[i];
-		if (!worst || share->max_gap_ns > worst->max_gap_ns)
+		if (!worst || share->gap.ns > worst->gap.ns)
 			worst = share;
-		over += share->max_gap_ns > limit;
-		if ((excused ? own_gap_ns(share) : share->max_gap_ns) <= limit)
+		over += share->gap.ns > limit;
+		const struct share_gap *by = guilty_gap(share, limit, excused);
+		by_guest += by != NULL;
+		if (!by || (guilty_by && by->ns <= guilty_by->ns))
 			continue;
-		by_guest++;
-		if (!guilty || share->max_gap_ns > guilty->max_gap_ns)
-			guilty = share;
+		guilty = share;
+		guilty_by = by;
 	}
 	if (!worst)
 		return;
-	worst = guilty ? guilty : worst;
-	format_duration(worst->max_gap_ns, gap, sizeof(gap));
+	const struct share_gap *told = guilty ? guilty_by : &worst->gap;
+	format_duration(told->ns, gap, sizeof(gap));
 	format_duration(limit, allowed, sizeof(allowed));
-	describe_own(worst, own, sizeof(own));
-	judge_worker(worst->worker, name);
-	double value = (double)worst->max_gap_ns, threshold = (double)limit;
+	describe_own(told, own, sizeof(own));
+	judge_worker(guilty ? guilty->worker : worst->worker, name);
+	double value = (double)told->ns, threshold = (double)limit;
 	if (!over)
 		judge_find(l, PASS, kind, value, threshold, "the longest gap is %s%s, of %s", gap, own, name);
 	else if (!guilty)

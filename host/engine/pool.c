@@ -51,14 +51,24 @@ static uint64_t phase_length_ns(const struct shares *s, uint32_t phase)
 	return step->end_ns > step->begin_ns ? step->end_ns - step->begin_ns : 0;
 }
 
+uint64_t share_gap_own_ns(const struct share_gap *gap)
+{
+	return gap->run_ns > gap->run_error_ns ? gap->run_ns - gap->run_error_ns : 0;
+}
+
 static void take_gap(struct share *share, uint64_t gap_ns, const Schedrig__V1__GapRunTime *run)
 {
-	if (gap_ns < share->max_gap_ns || (gap_ns == 0 && share->has_gap_run))
-		return;
-	share->max_gap_ns = gap_ns;
-	share->has_gap_run = run != NULL;
-	share->gap_run_ns = run ? run->ns : 0;
-	share->gap_run_error_ns = run ? run->error_ns : 0;
+	struct share_gap gap = {.ns = gap_ns, .has_run = run != NULL};
+	if (run) {
+		gap.run_ns = run->ns;
+		gap.run_error_ns = run->error_ns;
+	}
+	if (gap_ns > share->gap.ns || (gap_ns == share->gap.ns && (gap_ns || !share->gap.has_run)))
+		share->gap = gap;
+	if (!run && gap_ns > share->unknown_gap.ns)
+		share->unknown_gap = gap;
+	if (run && share_gap_own_ns(&gap) > share_gap_own_ns(&share->own_gap))
+		share->own_gap = gap;
 }
 
 static void take_schedstat(struct share *share, const Schedrig__V1__SchedStat *stat)
@@ -365,10 +375,10 @@ void pool_of(
 		if (share->timeslices)
 			ret->worst_delay_ns = MAX_OF(
 				ret->worst_delay_ns, (double)share->run_delay_ns / (double)share->timeslices);
-		if (share->max_gap_ns >= ret->max_gap_ns) {
-			ret->max_gap_ns = share->max_gap_ns;
-			ret->has_gap_run = share->has_gap_run;
-			ret->gap_run_ns = share->gap_run_ns;
+		if (share->gap.ns >= ret->max_gap_ns) {
+			ret->max_gap_ns = share->gap.ns;
+			ret->has_gap_run = share->gap.has_run;
+			ret->gap_run_ns = share->gap.run_ns;
 		}
 		add_samples(s, share, ret);
 		add_pages(s, share, layout, ret);

@@ -13,17 +13,29 @@
 
 #include <stdbool.h>
 
+/* A time in which a worker got nothing done. */
+struct share_gap {
+	uint64_t ns;
+	bool has_run;
+	uint64_t run_ns;       /* of its vCPU */
+	uint64_t run_error_ns; /* may be off by as much */
+};
+/* Of a gap whose run time is known: what the host certainly did not make. */
+uint64_t share_gap_own_ns(const struct share_gap *gap);
+
 /* A worker's part in the phases looked at. */
 struct share {
 	const Schedrig__V1__WorkerReport *worker;
 	size_t index; /* in the result's list */
 	bool whole;   /* all of its life */
 	bool silent;  /* it showed no sign of life in some of the phases */
-	uint64_t units, iterations, cpu_ns, wall_ns, max_gap_ns, migrations, preemptions;
+	uint64_t units, iterations, cpu_ns, wall_ns, migrations, preemptions;
 	uint64_t run_delay_ns, timeslices;
-	bool has_gap_run;
-	uint64_t gap_run_ns;       /* of the gap that max_gap_ns is */
-	uint64_t gap_run_error_ns; /* may be off by as much */
+	/* The longest of all the phases' longest; the one with the most run time that is certainly its own;
+	 * the longest of those whose run time is not known. A long one that the host made does not hide the
+	 * others.
+	 */
+	struct share_gap gap, own_gap, unknown_gap;
 };
 
 /* Everybody's share, sorted by cgroup and then by work type. */

@@ -228,6 +228,15 @@ RULE(gap_of_which_the_host_made_a_part, "{max_gap: 100ms}", "gap", FAIL,
 	set_gap(add_worker(&m, "a", "spin_wait")->phases[0], NS_PER_S, 150 * NS_PER_MS, 49 * NS_PER_MS);)
 RULE(gap_of_which_the_host_may_have_made_enough, "{max_gap: 100ms}", "gap", INCONCLUSIVE, "give or take 50ms",
 	set_gap(add_worker(&m, "a", "spin_wait")->phases[0], NS_PER_S, 150 * NS_PER_MS, 50 * NS_PER_MS);)
+/* The longer one of the same worker is the host's. */
+RULE(gap_of_its_own_in_another_phase, "{max_gap: 2s}", "gap", FAIL,
+	"for 3s (3s of its vCPU's own run time): 2s are allowed",
+	Schedrig__V1__WorkerReport *w = add_worker(&m, "a", "spin_wait");
+	set_gap(w->phases[0], 5 * NS_PER_S, 100 * NS_PER_MS, 0);
+	set_gap(w->phases[1], 3 * NS_PER_S, 3 * NS_PER_S, 0);)
+RULE(gap_that_is_not_known_in_another_phase, "{max_gap: 2s}", "gap", FAIL, "for 3s: 2s are allowed",
+	Schedrig__V1__WorkerReport *w = add_worker(&m, "a", "spin_wait");
+	w->phases[0]->max_gap_ns = 3 * NS_PER_S; set_gap(w->phases[1], 5 * NS_PER_S, 100 * NS_PER_MS, 0);)
 RULE(gap_whoever_made_it, "{max_gap: 100ms, max_steal_pct: 100}", "gap", FAIL, "for 1s",
 	set_gap(add_worker(&m, "a", "spin_wait")->phases[0], NS_PER_S, 50 * NS_PER_MS, 0);)
 RULE(gap_within_the_limit_is_nobodys, "{max_gap: 1s}", "gap", PASS, "50ms of its vCPU's own",
