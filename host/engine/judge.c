@@ -67,8 +67,8 @@ Schedrig__V1__VerdictPart *judge_timing(
 		text, l->steal_vcpu, l->steal_pct, allowed);
 }
 
-double judge_steal(
-	const Schedrig__V1__RunResult *result, const bool *phases, size_t n_phases, unsigned *ret_vcpu)
+double judge_steal(const Schedrig__V1__RunResult *result, const bool *phases, size_t n_phases,
+	uint32_t except_vcpu, unsigned *ret_vcpu)
 {
 	double worst = -1;
 	for (size_t i = 0; i < result->n_steps; i++) {
@@ -77,7 +77,7 @@ double judge_steal(
 			continue;
 		for (size_t k = 0; k < step->n_host; k++) {
 			double pct = 100.0 * (double)step->host[k]->wait_ns / (double)step->host_ns;
-			if (pct <= worst)
+			if (pct <= worst || step->host[k]->vcpu == except_vcpu)
 				continue;
 			worst = pct;
 			*ret_vcpu = step->host[k]->vcpu;
@@ -130,15 +130,33 @@ static void describe_own(const struct share_gap *gap, char *text, size_t size)
 		format_duration(gap->run_ns, run, sizeof(run)), about);
 }
 
-/* Which of its gaps is too long and not excused by what the host took of it: the longest of two such. NULL:
- * none. */
+/* What the host took of the gap's own vCPU is known, and left out of the gap already. Another vCPU may have
+ * been kept from what the worker was waiting for. */
+static struct layer steal_of_others(const struct layer *l, const struct share_gap *gap)
+{
+	struct layer others = *l;
+	if (gap->has_run)
+		others.steal_pct = judge_steal(
+			l->run->result, l->shares.phases, l->shares.n_phases, gap->vcpu, &others.steal_vcpu);
+	return others;
+}
+
+/* Which of its gaps is too long and not excused by what the host took of it; NULL: none. */
 static const struct share_gap *guilty_gap(const struct share *share, uint64_t limit, bool excused)
 {
 	if (!excused)
 		return share->gap.ns > limit ? &share->gap : NULL;
-	const struct share_gap *own = share_gap_own_ns(&share->own_gap) > limit ? &share->own_gap : NULL,
-			       *unknown = share->unknown_gap.ns > limit ? &share->unknown_gap : NULL;
-	return own && unknown ? (own->ns > unknown->ns ? own : unknown) : own ? own : unknown;
+	/* One that is certain is worth more than a longer one. */
+	if (share_gap_own_ns(&share->own_gap) > limit)
+		return &share->own_gap;
+	return share->unknown_gap.ns > limit ? &share->unknown_gap : NULL;
+}
+
+static bool is_worse(const struct share_gap *gap, const struct share_gap *than, bool excused)
+{
+	if (!than || (excused && gap->has_run != than->has_run))
+		return !than || gap->has_run;
+	return gap->ns > than->ns;
 }
 
 static void judge_gap(struct layer *l)
@@ -158,7 +176,7 @@ static void judge_gap(struct layer *l)
 		over += share->gap.ns > limit;
 		const struct share_gap *by = guilty_gap(share, limit, excused);
 		by_guest += by != NULL;
-		if (!by || (guilty_by && by->ns <= guilty_by->ns))
+		if (!by || !is_worse(by, guilty_by, excused))
 			continue;
 		guilty = share;
 		guilty_by = by;
@@ -177,9 +195,11 @@ static void judge_gap(struct layer *l)
 		judge_find(l, INCONCLUSIVE, kind, value, threshold,
 			"%s got nothing done for %s%s: %s are allowed, and the rest is the host's doing%s",
 			name, gap, own, allowed, over > 1 ? " (others had such gaps too)" : "");
-	else
-		judge_timing(l, kind, value, threshold, "%s got nothing done for %s%s: %s are allowed%s",
-			name, gap, own, allowed, by_guest > 1 ? " (others had gaps too)" : "");
+	if (!guilty)
+		return;
+	struct layer others = steal_of_others(l, told);
+	judge_timing(&others, kind, value, threshold, "%s got nothing done for %s%s: %s are allowed%s", name,
+		gap, own, allowed, by_guest > 1 ? " (others had gaps too)" : "");
 }
 
 /* Shares are comparable among workers of one type: one that sleeps by itself is off the CPU by its nature. */
@@ -268,7 +288,7 @@ void judge_layer(struct run *run, const Schedrig__V1__Assertions *limits, const 
 		run_find(run, INCONCLUSIVE, "not_stuck", place, phase, "%s", err.message);
 		return;
 	}
-	l.steal_pct = judge_steal(run->result, governed, n_phases, &l.steal_vcpu);
+	l.steal_pct = judge_steal(run->result, governed, n_phases, JUDGE_EVERY_VCPU, &l.steal_vcpu);
 	if (!l.shares.n && !l.shares.missing) {
 		run_find(run, INCONCLUSIVE, "not_stuck", place, phase,
 			"no worker ran, so there is nothing to judge");

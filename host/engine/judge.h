@@ -40,8 +40,10 @@ Schedrig__V1__VerdictPart *judge_find(struct layer *layer, Schedrig__V1__Verdict
 #define JUDGE_NAME_BYTES 400
 const char *judge_worker(const Schedrig__V1__WorkerReport *worker, char buffer[JUDGE_NAME_BYTES]);
 const char *judge_cgroup(const char *cgroup, char buffer[JUDGE_NAME_BYTES]);
-/* Steal of the phases that are looked at: the worst vCPU's share in the worst phase; negative: not known. */
-double judge_steal(
-	const Schedrig__V1__RunResult *result, const bool *phases, size_t n_phases, unsigned *ret_vcpu);
+/* Steal of the phases that are looked at: the worst vCPU's share in the worst phase, except that one's;
+ * negative: not known. */
+#define JUDGE_EVERY_VCPU UINT32_MAX
+double judge_steal(const Schedrig__V1__RunResult *result, const bool *phases, size_t n_phases,
+	uint32_t except_vcpu, unsigned *ret_vcpu);
 
 #endif

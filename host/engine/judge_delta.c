@@ -116,7 +116,7 @@ static double steal_of_steps(const struct run *run, uint32_t one, uint32_t other
 	if (!phases || one + 1 >= n_phases || other + 1 >= n_phases)
 		return -1;
 	phases[one + 1] = phases[other + 1] = true;
-	return judge_steal(run->result, phases, n_phases, ret_vcpu);
+	return judge_steal(run->result, phases, n_phases, JUDGE_EVERY_VCPU, ret_vcpu);
 }
 
 /* Counts of what the kernel did are as they are, however slow the host. */

@@ -56,9 +56,9 @@ uint64_t share_gap_own_ns(const struct share_gap *gap)
 	return gap->run_ns > gap->run_error_ns ? gap->run_ns - gap->run_error_ns : 0;
 }
 
-static void take_gap(struct share *share, uint64_t gap_ns, const Schedrig__V1__GapRunTime *run)
+static void take_gap(struct share *share, uint64_t gap_ns, uint32_t vcpu, const Schedrig__V1__GapRunTime *run)
 {
-	struct share_gap gap = {.ns = gap_ns, .has_run = run != NULL};
+	struct share_gap gap = {.ns = gap_ns, .vcpu = vcpu, .has_run = run != NULL};
 	if (run) {
 		gap.run_ns = run->ns;
 		gap.run_error_ns = run->error_ns;
@@ -89,7 +89,7 @@ static void take_whole(struct share *share)
 	share->wall_ns = w->wall_ns;
 	share->migrations = w->migrations;
 	share->preemptions = w->involuntary_switches;
-	take_gap(share, w->max_gap_ns, w->max_gap_run);
+	take_gap(share, w->max_gap_ns, w->max_gap_cpu, w->max_gap_run);
 	take_schedstat(share, w->schedstat);
 }
 
@@ -101,7 +101,7 @@ static void take_part(struct share *share, const Schedrig__V1__PhasePart *part)
 	share->wall_ns = add_sat(share->wall_ns, part->wall_ns);
 	share->migrations = add_sat(share->migrations, part->migrations);
 	share->preemptions = add_sat(share->preemptions, part->involuntary_switches);
-	take_gap(share, part->max_gap_ns, part->max_gap_run);
+	take_gap(share, part->max_gap_ns, part->max_gap_cpu, part->max_gap_run);
 	take_schedstat(share, part->schedstat);
 }
 
@@ -113,7 +113,7 @@ static bool take_silence(const struct shares *s, struct share *share)
 		if (!looked_at(s, p))
 			continue;
 		share->silent = true;
-		take_gap(share, phase_length_ns(s, p), NULL);
+		take_gap(share, phase_length_ns(s, p), 0, NULL);
 	}
 	return share->silent;
 }

@@ -16,6 +16,7 @@
 /* A time in which a worker got nothing done. */
 struct share_gap {
 	uint64_t ns;
+	uint32_t vcpu; /* at its end */
 	bool has_run;
 	uint64_t run_ns;       /* of its vCPU */
 	uint64_t run_error_ns; /* may be off by as much */

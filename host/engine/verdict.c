@@ -123,7 +123,7 @@ static void note_steal(struct run *run)
 	if (!phases)
 		return;
 	memset(phases, true, n_phases * sizeof(*phases));
-	double pct = judge_steal(run->result, phases, n_phases, &vcpu);
+	double pct = judge_steal(run->result, phases, n_phases, JUDGE_EVERY_VCPU, &vcpu);
 	if (pct <= ASSERT_STEAL_PCT)
 		return;
 	char note[200];

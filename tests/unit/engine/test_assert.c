@@ -244,6 +244,24 @@ RULE(gap_within_the_limit_is_nobodys, "{max_gap: 1s}", "gap", PASS, "50ms of its
 RULE(gap_under_steal, "{max_gap: 9ms}", "gap", INCONCLUSIVE, "vCPU 3 waiting for 21 %",
 	add_worker(&m, "a", "spin_wait");
 	set_steal(&m, 1, 210 * NS_PER_MS);)
+/* What the host took of the vCPU is not in its own run time. */
+RULE(gap_in_run_time_under_steal, "{max_gap: 100ms}", "gap", FAIL,
+	"for 500ms (400ms of its vCPU's own run time): 100ms are allowed",
+	Schedrig__V1__WorkerReport *w = add_worker(&m, "a", "spin_wait");
+	set_gap(w->phases[1], 500 * NS_PER_MS, 400 * NS_PER_MS, 0); w->phases[1]->max_gap_cpu = 3;
+	set_steal(&m, 1, 900 * NS_PER_MS);)
+/* Another vCPU is: the worker may have waited for somebody there. */
+/* A longer one that nobody knows of may be the host's. */
+RULE(gap_in_run_time_beside_one_not_known, "{max_gap: 100ms}", "gap", FAIL, "for 500ms (",
+	Schedrig__V1__WorkerReport *w = add_worker(&m, "a", "spin_wait");
+	w->phases[0]->max_gap_ns = 900 * NS_PER_MS;
+	set_gap(w->phases[1], 500 * NS_PER_MS, 400 * NS_PER_MS, 0);
+	add_worker(&m, "b", "spin_wait")->phases[0]->max_gap_ns = 900 * NS_PER_MS;
+	w->phases[1]->max_gap_cpu = 3; set_steal(&m, 1, 900 * NS_PER_MS);)
+RULE(gap_in_run_time_under_steal_of_another, "{max_gap: 100ms}", "gap", INCONCLUSIVE,
+	"vCPU 3 waiting for 90 %", Schedrig__V1__WorkerReport *w = add_worker(&m, "a", "spin_wait");
+	set_gap(w->phases[1], 500 * NS_PER_MS, 400 * NS_PER_MS, 0); w->phases[1]->max_gap_cpu = 2;
+	set_steal(&m, 1, 900 * NS_PER_MS);)
 RULE(gap_with_a_host_that_is_fine, "{max_gap: 9ms}", "gap", FAIL, "got nothing done",
 	add_worker(&m, "a", "spin_wait");
 	set_steal(&m, 0, 200 * NS_PER_MS);)
