@@ -208,4 +208,7 @@ int vm_freeze_cancelled(struct err *err); /* ERR_CANCELLED, with its sentence */
  * return. The gate has STOP set. */
 void vm_freeze_shut(struct vm *vm);
 
+/* host_time.c: a line of schedstat. False: it is none, or that of a host that keeps no account. */
+bool vm_host_time_parse(const char *text, struct vm_host_time *ret);
+
 #endif
