@@ -104,6 +104,21 @@ static int sample_workers(struct engine *engine, bool each, Schedrig__V1__Worker
 	return 0;
 }
 
+bool agent_clock(struct engine *engine, void (*queued)(uint64_t seq, void *arg), void *arg, uint64_t *ret_ns)
+{
+	Schedrig__V1__AgentRequest request = SCHEDRIG__V1__AGENT_REQUEST__INIT;
+	Schedrig__V1__SampleWorkers sample = SCHEDRIG__V1__SAMPLE_WORKERS__INIT;
+	_cleanup_(pb_free_p) Schedrig__V1__AgentResponse *response = NULL;
+	request.kind_case = SCHEDRIG__V1__AGENT_REQUEST__KIND_SAMPLE_WORKERS;
+	request.sample_workers = &sample;
+	if (link_call_noting(engine->config.link, &request, CLOCK_NEVER_NS, queued, arg, &response, NULL) <
+			0 ||
+		response->kind_case != SCHEDRIG__V1__AGENT_RESPONSE__KIND_TOTALS)
+		return false;
+	*ret_ns = response->totals->now_ns;
+	return *ret_ns != 0;
+}
+
 Schedrig__V1__WorkerTotals agent_totals(struct engine *engine)
 {
 	Schedrig__V1__WorkerTotals totals = SCHEDRIG__V1__WORKER_TOTALS__INIT, *found = NULL;

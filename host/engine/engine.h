@@ -43,6 +43,8 @@ struct engine_config {
 	/* What the host gave vCPU threads; NULL: asked of `vm`. Negative: not known. */
 	int (*host_time)(void *arg, unsigned vcpu, struct host_time *ret);
 	void *arg; /* of kmem(), event() and host_time() */
+	/* How often a running scenario asks for the guest's time; 0: as often as the product does. */
+	uint64_t ask_clock_ns;
 };
 
 struct engine *engine_new(const struct engine_config *config, struct err *err) must_check;

@@ -174,6 +174,9 @@ void agent_cancel(struct engine *engine, uint64_t seq);
 int agent_call(struct engine *engine, const Schedrig__V1__AgentRequest *request, uint64_t guest_ns,
 	Schedrig__V1__AgentResponse **ret, struct err *err) must_check;
 int agent_set_phase(struct engine *engine, uint32_t phase, struct err *err) must_check;
+/* Waits for what the guest's clock shows as long as that takes, or until link_give_up() of the number that
+ * queued() was told. False: it cannot be had. Any thread. */
+bool agent_clock(struct engine *engine, void (*queued)(uint64_t seq, void *arg), void *arg, uint64_t *ret_ns);
 /* Zeroes when it cannot be had. The run's thread. */
 Schedrig__V1__WorkerTotals agent_totals(struct engine *engine);
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Looks at vCPUs, and gaps in their run time (see gap_run.h). The run's thread, and the one that looks. */
+/* Looks at vCPUs, and gaps in their run time (see gap_run.h). The run's thread, one that looks and one that
+ * asks for the guest's time: an answer may take long just when looks tell most. */
 #include "host/engine/gap_run.h"
 
 #include "common/clock.h"
 #include "host/engine/sample.h"
 #include "host/engine/vcpu_time.h"
+#include "host/link/link.h"
 #include "host/vm/freeze.h"
 
 #include <signal.h>
@@ -24,11 +26,13 @@ struct gap_run {
 	unsigned n_vcpus;
 	uint64_t period_ns;
 	uint64_t *taken_ns; /* [n_vcpus], [lock] for one look */
-	pthread_t thread;
+	pthread_t looker, asker;
+	bool looks, asks; /* their threads are there; the run's thread */
 	pthread_mutex_t lock;
 	pthread_cond_t changed;  /* CLOCK_MONOTONIC */
 	bool stop;               /* [lock] */
 	uint64_t looked_ns;      /* [lock] begin of the last look */
+	uint64_t question;       /* [lock] the call that waits for the guest's time; 0: none */
 	struct vcpu_time *times; /* [lock] */
 };
 
@@ -75,6 +79,57 @@ static void *look_thread(void *arg)
 	return NULL;
 }
 
+/* With the lock held. Nobody waits for a guest that is busy, or hangs, when the scenario is over. */
+static void drop_question(struct gap_run *watch)
+{
+	struct err over = ERR_INIT;
+	err_set(&over, ERR_CANCELLED, "the scenario is over");
+	if (watch->question)
+		link_give_up(watch->engine->config.link, watch->question, &over);
+}
+
+static void on_asked(uint64_t seq, void *arg)
+{
+	struct gap_run *watch = arg;
+	SCOPE_LOCK(&watch->lock);
+	watch->question = seq;
+	if (watch->stop)
+		drop_question(watch);
+}
+
+static void ask(struct gap_run *watch)
+{
+	uint64_t guest_ns = 0, before_ns = gap_run_now_ns(watch->engine);
+	bool known = agent_clock(watch->engine, on_asked, watch, &guest_ns);
+	uint64_t after_ns = gap_run_now_ns(watch->engine);
+	SCOPE_LOCK(&watch->lock);
+	watch->question = 0;
+	if (known)
+		vcpu_time_clock(watch->times, before_ns, guest_ns, after_ns);
+}
+
+static void *ask_thread(void *arg)
+{
+	struct gap_run *watch = arg;
+	uint64_t apart_ns = watch->engine->config.ask_clock_ns, at_ns;
+	apart_ns = apart_ns ? apart_ns : GAP_RUN_ASK_NS;
+	at_ns = clock_deadline_ns(apart_ns);
+	pthread_mutex_lock(&watch->lock);
+	while (!watch->stop) {
+		struct timespec until = clock_timespec(at_ns);
+		if (clock_left_ns(at_ns)) {
+			pthread_cond_timedwait(&watch->changed, &watch->lock, &until);
+			continue;
+		}
+		pthread_mutex_unlock(&watch->lock);
+		ask(watch);
+		at_ns = clock_deadline_ns(apart_ns);
+		pthread_mutex_lock(&watch->lock);
+	}
+	pthread_mutex_unlock(&watch->lock);
+	return NULL;
+}
+
 static void release(struct gap_run *watch)
 {
 	pthread_cond_destroy(&watch->changed);
@@ -85,7 +140,7 @@ static void release(struct gap_run *watch)
 }
 
 /* Signals are for other threads. */
-static bool start_thread(struct gap_run *watch)
+static bool start_thread(struct gap_run *watch, pthread_t *thread, void *(*run)(void *), const char *name)
 {
 	pthread_attr_t attr;
 	sigset_t mask;
@@ -93,10 +148,10 @@ static bool start_thread(struct gap_run *watch)
 	if (pthread_attr_init(&attr))
 		return false;
 	pthread_attr_setsigmask_np(&attr, &mask);
-	int rc = pthread_create(&watch->thread, &attr, look_thread, watch);
+	int rc = pthread_create(thread, &attr, run, watch);
 	pthread_attr_destroy(&attr);
 	if (rc == 0)
-		pthread_setname_np(watch->thread, "vcpu looks");
+		pthread_setname_np(*thread, name);
 	return rc == 0;
 }
 
@@ -128,9 +183,11 @@ struct gap_run *gap_run_start(struct engine *engine)
 		return NULL;
 	}
 	look(watch);
-	if (start_thread(watch))
+	watch->looks = start_thread(watch, &watch->looker, look_thread, "vcpu looks");
+	watch->asks = watch->looks && start_thread(watch, &watch->asker, ask_thread, "guest clock");
+	if (watch->asks)
 		return watch;
-	release(watch);
+	gap_run_stop(watch);
 	return NULL;
 }
 
@@ -140,9 +197,13 @@ void gap_run_stop(struct gap_run *watch)
 		return;
 	pthread_mutex_lock(&watch->lock);
 	watch->stop = true;
-	pthread_cond_signal(&watch->changed);
+	drop_question(watch);
+	pthread_cond_broadcast(&watch->changed);
 	pthread_mutex_unlock(&watch->lock);
-	pthread_join(watch->thread, NULL);
+	if (watch->looks)
+		pthread_join(watch->looker, NULL);
+	if (watch->asks)
+		pthread_join(watch->asker, NULL);
 	release(watch);
 }
 

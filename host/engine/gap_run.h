@@ -12,6 +12,10 @@
 #define GAP_RUN_LOOK_NS (50 * NS_PER_MS)
 #define GAP_RUN_LOOK_VCPUS 64
 
+/* How far apart questions for the guest's clock are, beside those at the ends of steps: between two of them
+ * it is known to 5 ms and what an answer took. */
+#define GAP_RUN_ASK_NS (10 * NS_PER_S)
+
 struct gap_run;
 
 /* Starts to look. NULL: this host keeps no such account, or there is no memory; gaps then have no run time.

@@ -312,6 +312,17 @@ int link_notify(struct link *link, const Schedrig__V1__AgentRequest *request, st
 	return err_set(err, ERR_AGENT_LOST, "the agent is not connected");
 }
 
+void link_give_up(struct link *link, uint64_t seq, const struct err *why)
+{
+	SCOPE_LOCK(&link->lock);
+	struct link_call *call = link_find_call(link, seq);
+	if (!call || call->done)
+		return;
+	call->done = true;
+	call->err = *why;
+	pthread_cond_broadcast(&link->changed);
+}
+
 void link_cancel(struct link *link, const struct err *why)
 {
 	SCOPE_LOCK(&link->lock);

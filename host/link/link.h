@@ -66,6 +66,8 @@ int link_call(struct link *link, const Schedrig__V1__AgentRequest *request, uint
 int link_call_noting(struct link *link, const Schedrig__V1__AgentRequest *request, uint64_t deadline_ns,
 	void (*queued)(uint64_t seq, void *arg), void *arg, Schedrig__V1__AgentResponse **ret_response,
 	struct err *err) must_check;
+/* (any thread) The call of that number, if it still waits, fails with this error. */
+void link_give_up(struct link *link, uint64_t seq, const struct err *why);
 /* (any thread) Sends a request whose answer nobody waits for (CancelOps while a call blocks). 0 says that it
  * is queued, no more. ERR_AGENT_LOST when the agent is not ready. */
 int link_notify(struct link *link, const Schedrig__V1__AgentRequest *request, struct err *err) must_check;

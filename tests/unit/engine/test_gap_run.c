@@ -27,6 +27,11 @@ struct rig {
 	uint32_t cpu; /* on which the worker's gap ends */
 	bool moved, guest_knows, confused;
 	uint64_t gap_ns; /* what was reported */
+	/* The end of the step is answered after so many questions for the time that came meanwhile; these get
+	 * no answer. */
+	unsigned questions_due;
+	bool ignores_them;
+	uint64_t step_end, ask_clock_ns;
 };
 
 static int host_time(void *arg, unsigned vcpu, struct host_time *ret)
@@ -131,15 +136,37 @@ static void answer_end(struct rig *rig, uint64_t seq)
 	fake_agent_answer(&rig->agent, seq, &response);
 }
 
+static void answer_end_of_nobody(struct rig *rig, uint64_t seq)
+{
+	Schedrig__V1__AgentResponse response = SCHEDRIG__V1__AGENT_RESPONSE__INIT;
+	Schedrig__V1__Teardown teardown = SCHEDRIG__V1__TEARDOWN__INIT;
+	response.kind_case = SCHEDRIG__V1__AGENT_RESPONSE__KIND_TEARDOWN;
+	response.teardown = &teardown;
+	fake_agent_answer(&rig->agent, seq, &response);
+}
+
+static void answer_question(struct rig *rig, uint64_t seq)
+{
+	if (!rig->step_end || !rig->ignores_them)
+		answer_totals(rig, seq);
+	if (!rig->step_end || --rig->questions_due)
+		return;
+	answer_end_of_nobody(rig, rig->step_end);
+	rig->step_end = 0;
+}
+
 static bool answer(
 	struct fake_agent *agent, uint64_t seq, const Schedrig__V1__AgentRequest *request, void *arg)
 {
+	struct rig *rig = arg;
 	if (request->kind_case == SCHEDRIG__V1__AGENT_REQUEST__KIND_SAMPLE_WORKERS)
-		answer_totals(arg, seq);
-	else if (request->kind_case == SCHEDRIG__V1__AGENT_REQUEST__KIND_END_STEP)
-		answer_end(arg, seq);
-	else
+		answer_question(rig, seq);
+	else if (request->kind_case != SCHEDRIG__V1__AGENT_REQUEST__KIND_END_STEP)
 		return false;
+	else if (rig->questions_due)
+		rig->step_end = seq;
+	else
+		answer_end(rig, seq);
 	return true;
 }
 
@@ -151,8 +178,11 @@ static void rig_start(struct rig *rig)
 	link_bench_start(&rig->bench, 4);
 	link_bench_accept(&rig->bench, fake_agent_start(&rig->agent));
 	cr_assert(link_bench_wait(&rig->bench, 1, 0));
-	struct engine_config config = {
-		.layout = &rig->bench.layout, .link = rig->bench.link, .host_time = host_time, .arg = rig};
+	struct engine_config config = {.layout = &rig->bench.layout,
+		.link = rig->bench.link,
+		.host_time = host_time,
+		.arg = rig,
+		.ask_clock_ns = rig->ask_clock_ns};
 	rig->engine = engine_new(&config, NULL);
 	cr_assert_not_null(rig->engine);
 }
@@ -268,4 +298,31 @@ Test(gap_run, a_guest_that_knows_is_believed, .timeout = 120)
 	cr_expect(result->workers[0]->max_gap_run->by_host, "of the whole it said nothing");
 	pb_free(result);
 	rig_stop(&rig);
+}
+
+/* While nothing else is asked of the agent. */
+static void play_a_step(struct rig *rig)
+{
+	rig_start(rig);
+	Schedrig__V1__Scenario *scenario = bench_scenario("duration: 10ms\nsteps: [{hold: {fixed: 1ms}}]\n");
+	Schedrig__V1__RunResult *result = NULL;
+	struct err err = ERR_INIT;
+	cr_assert_eq(engine_run(rig->engine, scenario, &result, &err), 0, "%s: %s", err.place, err.message);
+	cr_expect_eq(result->verdict->verdict, VERDICT(PASS), "%s", result->verdict->summary);
+	cr_expect_eq(rig->questions_due, 0);
+	pb_free(scenario);
+	pb_free(result);
+	rig_stop(rig);
+}
+
+Test(gap_run, the_guests_clock_is_asked_for_while_a_step_lasts, .timeout = 120)
+{
+	struct rig rig = {.questions_due = 5, .ask_clock_ns = NS_PER_MS};
+	play_a_step(&rig);
+}
+
+Test(gap_run, nobody_waits_for_a_clock_that_is_not_told, .timeout = 120)
+{
+	struct rig rig = {.questions_due = 1, .ignores_them = true, .ask_clock_ns = NS_PER_MS};
+	play_a_step(&rig);
 }
