@@ -25,7 +25,8 @@ struct vcpu_time {
 	uint64_t apart_ns; /* of old looks, at least */
 	struct look *look; /* [max], ascending */
 	uint64_t *taken;   /* [max][n_vcpus] */
-	size_t n_clocks;   /* so far: the ring holds the last */
+	size_t n_clocks;
+	uint64_t clocks_apart_ns; /* one in each such time, but for the newest */
 	struct clock_pair clock[CLOCKS];
 };
 
@@ -37,7 +38,7 @@ struct vcpu_time *vcpu_time_new(unsigned n_vcpus, size_t max_looks)
 		return NULL;
 	times->n_vcpus = n_vcpus;
 	times->max = max_looks;
-	times->apart_ns = NS_PER_MS;
+	times->apart_ns = times->clocks_apart_ns = NS_PER_MS;
 	/* Large ones: pages that no look has reached take no memory. */
 	times->look = calloc(max_looks, sizeof(*times->look));
 	times->taken = calloc(max_looks, n_vcpus * sizeof(*times->taken));
@@ -103,9 +104,44 @@ void vcpu_time_look(struct vcpu_time *times, uint64_t begin_ns, uint64_t end_ns,
 	times->n++;
 }
 
+static uint64_t less(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+static uint64_t width_ns(const struct clock_pair *pair)
+{
+	return less(pair->after_ns, pair->before_ns);
+}
+
+/* Of those that were asked at about the same time the one that says most. */
+static size_t merge_clocks(struct clock_pair *clock, size_t n, uint64_t apart_ns)
+{
+	size_t last = 0;
+	for (size_t i = 1; i < n; i++) {
+		if (clock[i].before_ns / apart_ns != clock[last].before_ns / apart_ns)
+			clock[++last] = clock[i];
+		else if (width_ns(&clock[i]) < width_ns(&clock[last]))
+			clock[last] = clock[i];
+	}
+	return last + 1;
+}
+
+static void thin_clocks(struct vcpu_time *times)
+{
+	size_t n = merge_clocks(times->clock, times->n_clocks, times->clocks_apart_ns);
+	while (n > CLOCKS / 2 && times->clocks_apart_ns < UINT64_MAX / 2) {
+		times->clocks_apart_ns *= 2;
+		n = merge_clocks(times->clock, n, times->clocks_apart_ns);
+	}
+	times->n_clocks = MIN_OF(n, (size_t)CLOCKS / 2);
+}
+
 void vcpu_time_clock(struct vcpu_time *times, uint64_t before_ns, uint64_t guest_ns, uint64_t after_ns)
 {
-	times->clock[times->n_clocks++ % CLOCKS] = (struct clock_pair){before_ns, guest_ns, after_ns};
+	if (times->n_clocks == CLOCKS)
+		thin_clocks(times);
+	times->clock[times->n_clocks++] = (struct clock_pair){before_ns, guest_ns, after_ns};
 }
 
 /* A moment on the looks' clock: somewhere between the two. */
@@ -122,7 +158,7 @@ static uint64_t distance(uint64_t a, uint64_t b)
 static bool find_moment(const struct vcpu_time *times, uint64_t guest_ns, struct moment *ret)
 {
 	__int128 low = 0, high = UINT64_MAX;
-	for (size_t i = 0; i < MIN_OF(times->n_clocks, (size_t)CLOCKS); i++) {
+	for (size_t i = 0; i < times->n_clocks; i++) {
 		const struct clock_pair *pair = &times->clock[i];
 		__int128 since = (__int128)guest_ns - pair->guest_ns;
 		__int128 drift = distance(guest_ns, pair->guest_ns) / DRIFT_PARTS + 1;
@@ -162,11 +198,6 @@ static size_t look_before(const struct vcpu_time *times, uint64_t ns)
 	while (at > 0 && (at == times->n || times->look[at].end_ns > ns))
 		at--;
 	return times->n && times->look[at].end_ns <= ns ? at : times->n;
-}
-
-static uint64_t less(uint64_t a, uint64_t b)
-{
-	return a > b ? a - b : 0;
 }
 
 /* No more than time itself can be taken from `at_ns` to a look, so at least that much had been by then. */

@@ -32,7 +32,8 @@ SCOPE_GUARD(struct vcpu_time *, vcpu_time_free, vcpu_time_free)
 /* One look: taken_ns[n_vcpus] so far, each as it was at some moment from begin_ns to end_ns. One that does
  * not come after the last one is left out. */
 void vcpu_time_look(struct vcpu_time *times, uint64_t begin_ns, uint64_t end_ns, const uint64_t *taken_ns);
-/* The guest's clock showed guest_ns at some moment from before_ns to after_ns. Of many the last 512 count. */
+/* The guest's clock showed guest_ns at some moment from before_ns to after_ns. Of more than 512
+ * some are forgotten, evenly. */
 void vcpu_time_clock(struct vcpu_time *times, uint64_t before_ns, uint64_t guest_ns, uint64_t after_ns);
 /* How far apart the bounds are between which guest_ns lies on the looks' clock; UINT64_MAX: nobody asked, or
  * the guest contradicts itself. */

@@ -175,6 +175,21 @@ Test(vcpu_time, a_clock_that_is_not_known)
 }
 
 /* A busy host takes something in every period: what it took of a gap of one period is anybody's guess. */
+/* Asked every 10 s for half a day; one answer in three takes a second. */
+Test(vcpu_time, a_clock_that_was_asked_for_often)
+{
+	enum { QUESTIONS = 4320 };
+	_cleanup_(vcpu_time_free_p) struct vcpu_time *times = vcpu_time_new(2, 4);
+	for (uint64_t i = 1; i <= QUESTIONS; i++) {
+		uint64_t at = i * 10000 * MS;
+		vcpu_time_clock(times, at, at - AHEAD, at + (i % 3 ? 1 : 1000) * MS);
+	}
+	for (uint64_t i = 1; i < QUESTIONS; i += 7) {
+		uint64_t width = vcpu_time_clock_width_ns(times, i * 10000 * MS + 5000 * MS - AHEAD);
+		cr_expect_lt(width, 600 * MS, "%" PRIu64 ": %" PRIu64, i, width);
+	}
+}
+
 Test(vcpu_time, gaps_too_short_for_the_looks)
 {
 	static struct story story = {.n = WAITS};
