@@ -85,13 +85,28 @@ static const char *check_gap(json_t *part, bool *ret_by_host)
 	return NULL;
 }
 
-/* The worker never sleeps, so each time it lasts that long; whatever else happens in one of the steps, there
- * are others. */
-void test_gaps_that_the_host_made(void)
+#define ALLOWED_NS (500 * NS_PER_MS)
+#define ATTEMPTS 3
+
+/* What one submission brought. */
+struct held {
+	const char *wrong; /* NULL, or what is not true of a gap in itself */
+	size_t by_host;    /* of so many gaps the host is known to have made most */
+	size_t not_shown;  /* and of so many that are too long it is not known */
+	char kind[64], verdict[64], message[700];
+};
+
+/* Whether it is known of a gap that the host left no more of it than is allowed. */
+static bool is_shown(json_t *part)
 {
-	pthread_t thread;
-	int rc = start_hog(&thread);
-	EXPECT(rc == 0, "%s", strerrordesc_np(rc));
+	return json_at(part, "max_gap_run") &&
+	       json_count(part, "max_gap_run.ns") - json_count(part, "max_gap_run.error_ns") <=
+		       (long long)ALLOWED_NS;
+}
+
+static struct held submit_held(void)
+{
+	struct held held = {0};
 	int status;
 	json_t *result = vm_submit(&vm,
 		"{name: held, duration: 10s, backdrop: {cgroups: [{name: a, cpuset: {exact: '0'}, work: "
@@ -99,29 +114,48 @@ void test_gaps_that_the_host_made(void)
 		" steps: [{hold: {fixed: 2500ms}}, {hold: {fixed: 2500ms}}, {hold: {fixed: 2500ms}}],\n"
 		" assertions: {max_gap: 500ms, max_steal_pct: 99}}",
 		&status);
-	atomic_store(&enough, true);
-	pthread_join(thread, NULL);
 	json_t *worker = result ? json_worker(result, "held") : NULL, *part;
-	size_t i, by_host = 0;
-	const char *wrong = worker ? NULL : "there is no result";
+	size_t i;
+	held.wrong = worker ? NULL : "there is no result";
 	json_array_foreach(json_at(worker, "phases"), i, part)
 	{
-		bool is = false;
-		if (!wrong)
-			wrong = check_gap(part, &is);
-		by_host += is;
+		bool by_host = false;
+		if (!held.wrong)
+			held.wrong = check_gap(part, &by_host);
+		held.by_host += by_host;
+		held.not_shown += json_count(part, "max_gap_ns") > (long long)ALLOWED_NS && !is_shown(part);
 	}
-	char kind[64], verdict[64], message[700];
-	snprintf(kind, sizeof(kind), "%s", json_text(result, "verdict.parts[0].kind"));
-	snprintf(message, sizeof(message), "%s", json_text(result, "verdict.parts[0].message"));
-	snprintf(verdict, sizeof(verdict), "%s", json_text(result, "verdict.verdict"));
+	snprintf(held.kind, sizeof(held.kind), "%s", json_text(result, "verdict.parts[0].kind"));
+	snprintf(held.message, sizeof(held.message), "%s", json_text(result, "verdict.parts[0].message"));
+	snprintf(held.verdict, sizeof(held.verdict), "%s", json_text(result, "verdict.verdict"));
 	char *text = json_dumps(json_at(worker, "phases"), 0);
-	printf("# %s: %s\n# %.1500s\n", kind, message, text ? text : "");
+	printf("# %s: %s\n# %.1500s\n", held.kind, held.message, text ? text : "");
 	free(text);
 	json_decref(result);
-	EXPECT(!wrong, "%s", wrong);
-	EXPECT(by_host > 0, "of none of the gaps the host is known to have made most: %s", message);
-	EXPECT(strcasecmp(verdict, "inconclusive") == 0 && !strcmp(kind, "gap") &&
-			strstr(message, "the host's doing"),
-		"%s, %s: %s", verdict, kind, message);
+	return held;
+}
+
+/* The worker never sleeps, so each time it lasts that long; whatever else happens in one of the steps, there
+ * are others. On a busy host looks at the vCPU come late and tell too little of a gap, which then counts as
+ * the guest's, as it should: what is tested here needs gaps that are known, and is asked for again then. */
+void test_gaps_that_the_host_made(void)
+{
+	pthread_t thread;
+	int rc = start_hog(&thread);
+	EXPECT(rc == 0, "%s", strerrordesc_np(rc));
+	struct held held = {0};
+	for (unsigned i = 0; i < ATTEMPTS; i++) {
+		held = submit_held();
+		if (held.wrong || (held.by_host && !held.not_shown))
+			break;
+		printf("# too little is known of %zu gaps, and %zu are the host's: submission %u of %u\n",
+			held.not_shown, held.by_host, i + 1, ATTEMPTS);
+	}
+	atomic_store(&enough, true);
+	pthread_join(thread, NULL);
+	EXPECT(!held.wrong, "%s", held.wrong);
+	EXPECT(held.by_host > 0, "of none of the gaps the host is known to have made most: %s", held.message);
+	EXPECT(strcasecmp(held.verdict, "inconclusive") == 0 && !strcmp(held.kind, "gap") &&
+			strstr(held.message, "the host's doing"),
+		"%s, %s: %s", held.verdict, held.kind, held.message);
 }
