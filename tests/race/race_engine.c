@@ -224,7 +224,8 @@ int main(void)
 	engine = engine_new(&(struct engine_config){.layout = &bench.layout,
 				    .link = bench.link,
 				    .run_dir = directory,
-				    .host_time = host_time},
+				    .host_time = host_time,
+				    .ask_clock_ns = NS_PER_MS},
 		&err);
 	if (!engine)
 		fail(err.message);
