@@ -144,6 +144,9 @@ void control_free(struct control *control)
 	DL_FOREACH (control->requests, request)
 		if (request->state == REQUEST_RUNNING && request->is_submit && !request->threadless)
 			engine_cancel(control->engine, "the controller is ending");
+	/* First: others may wait for their turn behind it. */
+	if (control->begun)
+		vm_freeze_abandon(engine_vm(control->engine));
 	tpool_free(TAKE_PTR(control->pool));
 	DL_FOREACH (control->requests, request) {
 		if (request->state != REQUEST_RUNNING || request->threadless)
@@ -152,8 +155,6 @@ void control_free(struct control *control)
 		control_freeze_adopt(request);
 		control_freeze_release(request);
 	}
-	if (control->begun)
-		vm_freeze_abandon(engine_vm(control->engine));
 	control_freeze_end(control);
 	loop_drain(control->loop, control);
 	while (control->sessions)

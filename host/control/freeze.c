@@ -17,6 +17,7 @@
 
 #include <event2/event.h>
 #include <string.h>
+#include <unistd.h>
 #include <utlist.h>
 
 #define LEASE_DEFAULT_NS (30 * NS_PER_S)
@@ -96,8 +97,13 @@ static void look_at_begun(evutil_socket_t fd, short what, void *arg)
 	struct request *request = control->begun;
 	struct err err = ERR_INIT;
 	uint64_t again_ns;
-	if (!request)
+	if (!request) {
+		/* Written after a look by time had seen the last one park. Nobody else resets it, and it
+		 * would keep the loop turning. */
+		uint64_t wakes;
+		(void)!read(fd, &wakes, sizeof(wakes));
 		return;
+	}
 	if (vm_freeze_look(engine_vm(control->engine), &request->frozen, &again_ns, &err) == FREEZE_PENDING) {
 		struct timeval wait = clock_timeval(clock_left_ns(again_ns));
 		event_add(control->begun_timer, &wait);
@@ -334,15 +340,16 @@ bool control_thaw_must_wait(const struct request *request)
 	 * come after it. */
 	const struct request *other, *next = request->session->working;
 	bool freeze = false;
-	if (control->thaw_asked)
-		return false;
 	for (other = control->requests; other != request; other = other->next) {
 		if (!pending_before(other, request) || !other->kind->worker)
 			continue;
 		next = next ? next : other;
 		freeze |= is_kind(other, SCHEDRIG__V1__REQUEST__KIND_FREEZE);
 	}
-	return control->frozen ? next && !may_need_thaw(next) : freeze;
+	/* A freeze of its own that is to come is what this one is to end, not whosever stands now. */
+	if (freeze || control->thaw_asked)
+		return freeze;
+	return control->frozen && next && !may_need_thaw(next);
 }
 
 bool control_thaw_is_ahead(const struct request *request)

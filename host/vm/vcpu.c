@@ -57,8 +57,9 @@ void vcpu_signal(struct vcpu *vcpu)
 	if (!tid)
 		return;
 	atomic_fetch_add_explicit(&vcpu->n_kicks, 1, memory_order_relaxed);
-	/* pthread_kill() takes four system calls, three of them for threads that may end any time; these are
-	 * joined after the last signal. */
+	/* pthread_kill() takes four system calls, three of them for threads that may end any time. Should
+	 * this one have left, and its number be another thread's of ours by now, that one has the signal
+	 * blocked or ignores it. */
 	syscall(SYS_tgkill, vcpu->vm->pid, tid, VCPU_KICK_SIGNAL);
 }
 

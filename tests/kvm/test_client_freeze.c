@@ -4,6 +4,9 @@
 #include "common/clock.h"
 #include "tests/unit/control/fixture.h"
 
+#include <poll.h>
+#include <unistd.h>
+
 TestSuite(client_freeze, .timeout = 300);
 
 BARE_GUEST(guest_client_counts, "1: incq (%rdi)\n jmp 1b");
@@ -538,6 +541,93 @@ Test(client_freeze, a_thaw_overtakes_what_only_a_thaw_lets_go_on)
 		schedrig_close(two);
 		end(b);
 	}
+}
+
+/* Another's freeze that is being given back meanwhile is not what it is to end. */
+Test(client_freeze, a_thaw_waits_for_the_freeze_of_its_client_that_waits_for_its_turn)
+{
+	for (unsigned goes_away = 0; goes_away < 2; goes_away++) {
+		struct bare *b = begin();
+		struct schedrig *one = client_open(), *two = client_open(), *three = client_open();
+		struct err err = ERR_INIT;
+		struct list list;
+		struct answer applied, frozen, thawed, others;
+		list_init(&list, true);
+		cr_assert_eq(freeze(one, NULL, &err), 0, "%s", err.message);
+		if (goes_away)
+			cr_assert_eq(
+				schedrig_start(one, &list.request, NULL, drop_answer, NULL, NULL, &err), 0);
+		else
+			start(one, &list.request, &applied);
+		if (goes_away)
+			cr_assert_eq(schedrig_process(one, &err), 0);
+		cr_assert(fake_engine_wait_busy(f.engine));
+		start(two, freeze_request(false), &frozen);
+		start(two, thaw_request(), &thawed);
+		has_arrived(two);
+		if (goes_away)
+			schedrig_close(TAKE_PTR(one));
+		else
+			start(three, thaw_request(), &others);
+		has_arrived(three);
+		has_arrived(two);
+		cr_assert(!frozen.came && !thawed.came);
+		fake_engine_release(f.engine);
+		wait_answer(two, &thawed);
+		cr_assert(frozen.came);
+		cr_assert_not(vm_is_frozen(b->vm), "nobody is left to thaw it");
+		if (!goes_away)
+			wait_answer(three, &others);
+		schedrig_close(one);
+		schedrig_close(two);
+		schedrig_close(three);
+		end(b);
+	}
+}
+
+Test(client_freeze, a_thaw_waits_for_the_freeze_of_its_client_behind_what_needs_the_guest)
+{
+	struct bare *b = begin();
+	struct schedrig *one = client_open(), *two = client_open();
+	struct err err = ERR_INIT;
+	struct list slow;
+	Schedrig__V1__AddCgroup add = SCHEDRIG__V1__ADD_CGROUP__INIT;
+	struct answer waits, frozen, thawed;
+	list_init(&slow, false);
+	slow.op.kind_case = SCHEDRIG__V1__OP__KIND_ADD_CGROUP;
+	slow.op.add_cgroup = &add;
+	add.name = (char *)"slow";
+	cr_assert_eq(freeze(one, NULL, &err), 0, "%s", err.message);
+	start(two, &slow.request, &waits);
+	cr_assert(fake_engine_wait_busy(f.engine));
+	start(two, freeze_request(false), &frozen);
+	start(two, thaw_request(), &thawed);
+	has_arrived(two);
+	cr_assert(vm_is_frozen(b->vm) && !thawed.came);
+	thaw(one);
+	fake_engine_release(f.engine);
+	wait_answer(two, &thawed);
+	cr_assert(waits.came && frozen.came);
+	cr_assert_not(vm_is_frozen(b->vm));
+	schedrig_close(one);
+	schedrig_close(two);
+	end(b);
+}
+
+/* The loop would turn and turn if nobody took it. */
+Test(client_freeze, a_wake_up_that_comes_late_is_taken)
+{
+	struct bare *b = begin();
+	struct schedrig *one = client_open();
+	struct err err = ERR_INIT;
+	cr_assert_eq(freeze(one, NULL, &err), 0, "%s", err.message);
+	cr_assert_eq(write(vm_freeze_fd(b->vm), &(uint64_t){1}, sizeof(uint64_t)), sizeof(uint64_t));
+	struct pollfd late = {.fd = vm_freeze_fd(b->vm), .events = POLLIN};
+	bare_wait(poll(&late, 1, 0) == 0, "somebody takes it");
+	cr_assert(vm_is_frozen(b->vm));
+	thaw(one);
+	schedrig_close(one);
+	end(b);
 }
 
 /* Who goes away while its thaw waits takes it along, and the freeze ends all the same. */
