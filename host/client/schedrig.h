@@ -158,6 +158,7 @@ int schedrig_start(struct schedrig *schedrig, const Schedrig__V1__Request *reque
 	schedrig_done_fn done, void *arg, uint64_t *ret_id, struct err *err) must_check;
 /* No more calls for this request: its answer and events are thrown away. The controller goes on with it. */
 void schedrig_forget(struct schedrig *schedrig, uint64_t id);
+/* For poll(2) and its like, level-triggered: one schedrig_process() need not use up all that it reports. */
 int schedrig_fd(const struct schedrig *schedrig);
 /* What to poll(2) the fd for: POLLIN, or POLLIN | POLLOUT. */
 short schedrig_wants(const struct schedrig *schedrig);
