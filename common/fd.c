@@ -78,12 +78,10 @@ static int begin_reading(const char *path, int fd, const struct stat *st, void *
 	return 0;
 }
 
-int fd_read_file(const char *path, size_t max_bytes, char **ret_bytes, size_t *ret_length, struct err *err)
+/* Up to the end of what was opened as `path`. wait: a pipe whose writer is still to come is no mistake. */
+static int read_to_end(const char *path, int fd, bool wait, size_t max_bytes, char **ret_bytes,
+	size_t *ret_length, struct err *err)
 {
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0)
-		return err_set_os(
-			err, errno == ENOENT ? ERR_NOT_FOUND : ERR_HOST, errno, "cannot open %s", path);
 	struct stat st;
 	if (fstat(fd, &st) < 0)
 		return err_set_os(err, ERR_HOST, errno, "cannot stat %s", path);
@@ -93,7 +91,7 @@ int fd_read_file(const char *path, size_t max_bytes, char **ret_bytes, size_t *r
 	size_t most = max_bytes < SIZE_MAX ? max_bytes + 1 : max_bytes, used = 0;
 	size_t size = MIN_OF(st.st_size > 0 ? (size_t)st.st_size + 1 : 4096, most);
 	_cleanup_free_ char *bytes = malloc(size + 1);
-	int r = bytes ? begin_reading(path, fd, &st, bytes, size, &used, err) : 0;
+	int r = bytes && !wait ? begin_reading(path, fd, &st, bytes, size, &used, err) : 0;
 	if (r < 0)
 		return r;
 	while (bytes) {
@@ -118,6 +116,20 @@ int fd_read_file(const char *path, size_t max_bytes, char **ret_bytes, size_t *r
 	*ret_bytes = TAKE_PTR(bytes);
 	*ret_length = used;
 	return 0;
+}
+
+int fd_read_file(const char *path, size_t max_bytes, char **ret_bytes, size_t *ret_length, struct err *err)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return err_set_os(
+			err, errno == ENOENT ? ERR_NOT_FOUND : ERR_HOST, errno, "cannot open %s", path);
+	return read_to_end(path, fd, false, max_bytes, ret_bytes, ret_length, err);
+}
+
+int fd_read_stdin(size_t max_bytes, char **ret_bytes, size_t *ret_length, struct err *err)
+{
+	return read_to_end("standard input", STDIN_FILENO, true, max_bytes, ret_bytes, ret_length, err);
 }
 
 int fd_replace_file(const char *path, const void *bytes, size_t length, mode_t mode, struct err *err)

@@ -21,6 +21,8 @@ ssize_t fd_read_all(int fd, void *bytes, size_t length) must_check;
  * a writer; one that has none is ERR_INVALID_ARGUMENT. */
 int fd_read_file(
 	const char *path, size_t max_bytes, char **ret_bytes, size_t *ret_length, struct err *err) must_check;
+/* The same of standard input, whatever that is, from where it stands to its end, which it waits for. */
+int fd_read_stdin(size_t max_bytes, char **ret_bytes, size_t *ret_length, struct err *err) must_check;
 /* Writes path through a temporary file, fsync and rename, so that readers see the old or the new content. */
 int fd_replace_file(
 	const char *path, const void *bytes, size_t length, mode_t mode, struct err *err) must_check;

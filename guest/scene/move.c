@@ -332,8 +332,8 @@ static void move_back(struct move *move, struct err *err)
 	send_back(move, &last);
 	for (unsigned again = 0; move->moved->n_pids && last.os_errno && again < TRIES && ext_attached();
 		again++) {
-		if (!wait_a_moment(move->call))
-			break;
+		/* Whether or not it is cancelled: they are to be where they were. */
+		poll(NULL, 0, clock_poll_ms(clock_deadline_ns(TRY_AGAIN_NS)));
 		send_back(move, &last);
 	}
 	move->stranded = move->moved->n_pids > 0;

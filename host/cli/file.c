@@ -131,8 +131,10 @@ int cli_file_load(struct cli_file *file, const char *path, const ProtobufCMessag
 {
 	struct err err = ERR_INIT;
 	*file = (struct cli_file){.path = path, .mistakes = file->mistakes};
-	const char *source = strcmp(path, "-") == 0 ? "/dev/stdin" : path;
-	if (fd_read_file(source, TEXT_FILE_MAX_BYTES, &file->text, &file->length, &err) < 0) {
+	int r = strcmp(path, "-") == 0
+			? fd_read_stdin(TEXT_FILE_MAX_BYTES, &file->text, &file->length, &err)
+			: fd_read_file(path, TEXT_FILE_MAX_BYTES, &file->text, &file->length, &err);
+	if (r < 0) {
 		if (file->mistakes)
 			cli_file_print(file, false, 0, 0, err.message);
 		else

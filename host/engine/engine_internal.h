@@ -51,9 +51,12 @@ struct engine {
 	/* Of the running scenario, for who ends its payloads from outside (adopted.h). */
 	Schedrig__V1__Payload *const *definitions; /* [lock] borrowed from it; NULL: none runs */
 	size_t n_definitions;                      /* [lock] */
+	uint64_t definitions_of;                   /* [lock] number of the run that they are of, or were */
 	unsigned n_ending;                         /* [lock] requests under way that may end one */
+	unsigned n_taking;                         /* [lock] of the run's that have ended, being taken */
 	struct adopted *adopted;                   /* [lock] their reports, until the run takes them */
 	bool step_over;          /* [lock] a check failed in one of them that ends the step */
+	uint64_t step_number;    /* [lock] steps begun so far, of all runs */
 	uint64_t loop_seq;       /* [lock] of the ops that the agent repeats now; 0: none */
 	struct gap_run *gap_run; /* [run] of the running scenario; NULL: none */
 
@@ -148,6 +151,7 @@ struct op_context {
 	size_t n_payloads;
 	Schedrig__V1__Payload *const *definitions; /* of payloads that may end here; may be NULL */
 	size_t n_definitions;
+	uint64_t adopts; /* ad-hoc: run whose payload the request under way may end (adopted.h); 0: none */
 	const struct engine_held *held; /* cold ops work in this freeze; NULL: each has its own */
 	bool stopped; /* a failed check asked for the step's end: the rest of the list was not applied */
 	bool quiet;   /* no OpDone events */

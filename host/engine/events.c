@@ -161,6 +161,7 @@ void engine_step_begin(struct engine *engine)
 {
 	SCOPE_LOCK(&engine->lock);
 	engine->step_over = false;
+	engine->step_number++;
 }
 
 int engine_interrupted(struct engine *engine)

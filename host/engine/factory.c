@@ -247,7 +247,7 @@ int engine_factory_answer(struct engine *engine, Schedrig__V1__FactoryAnswer *an
 /* As if the definitions had been written into the scenario. */
 static int validate_answer(struct run *run, uint32_t step, const struct setup *setup, struct err *err)
 {
-	const struct engine_config *config = &run->engine->config;
+	_cleanup_free_ char **staged = engine_staged(run->engine);
 	Schedrig__V1__Scenario whole = *run->scenario;
 	Schedrig__V1__Step filled = *run->scenario->steps[step];
 	_cleanup_free_ Schedrig__V1__Step **steps = calloc(whole.n_steps, sizeof(*steps));
@@ -260,7 +260,8 @@ static int validate_answer(struct run *run, uint32_t step, const struct setup *s
 	filled.factory = NULL;
 	filled.n_setup = setup->n;
 	filled.setup = setup->def;
-	if (engine_validate(&whole, config->layout, config->staged, &response, err) < 0)
+	if (engine_validate(&whole, run->engine->config.layout, (const char *const *)staged, &response, err) <
+		0)
 		return err_errno(err->code);
 	if (!response->n_errors)
 		return 0;

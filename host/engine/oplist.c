@@ -70,7 +70,7 @@ static int keep_result(struct op_context *context, const struct planned_op *plan
 			: NULL;
 	if (result->payload && adhoc && !(own && result->payload->adhoc)) {
 		/* Whether that ends a step is the scenario's to know, not this list's. */
-		adopted_take(context->engine, result->payload);
+		adopted_take(context->engine, context->adopts, result->payload);
 	} else if (result->payload) {
 		payload_take(context->engine, own, adhoc, result->payload);
 		context->stopped |= result->payload->stop;
@@ -253,14 +253,15 @@ static int apply_guest(struct op_context *context, const struct planned_op *ops,
 	request.apply_ops = &apply;
 	Schedrig__V1__AgentResponse *response = NULL;
 	const char *ended = ended_payload(ops[n - 1].op);
-	bool holds = ended && context->scope == SCHEDRIG__V1__SCOPE__SCOPE_ADHOC &&
-		     adopted_hold(context->engine, ended);
+	context->adopts = ended && context->scope == SCHEDRIG__V1__SCOPE__SCOPE_ADHOC
+				  ? adopted_hold(context->engine, ended)
+				  : 0;
 	int r = agent_call(context->engine, &request, batch.limit_ns, &response, err);
 	if (response)
 		r = take_results(context, ops, n, response, false, err);
 	else if (!*err->place)
 		err_at(err, "%s", ops[0].place);
-	if (holds)
+	if (context->adopts)
 		adopted_release(context->engine);
 	pb_free(response);
 	/* Also when that failed: it may have been expected, and the list goes on. */

@@ -118,6 +118,11 @@ expect 'lint: a FIFO that nobody writes to' 64 'fifo.yaml is a pipe that nobody 
 expect 'lint: pipes of other commands' 0 'no mistakes' "$schedrig" lint <(cat good.yaml)
 expect 'lint: a slow pipe' 0 'no mistakes' "$schedrig" lint <(head -n 2 good.yaml && exec tail -n +3 good.yaml)
 expect 'lint: standard input' 0 '-: no mistakes' bash -c '"$1" lint - <good.yaml' - "$schedrig"
+expect 'lint: a socket as standard input' 0 '-: no mistakes' python3 -c 'import socket, subprocess, sys
+ours, theirs = socket.socketpair()
+theirs.sendall(open("good.yaml", "rb").read())
+theirs.close()
+sys.exit(subprocess.call([sys.argv[1], "lint", "-"], stdin=ours))' "$schedrig"
 expect 'lint: a pipe as standard input' 64 $'-:3:9: error: \n    3 |       - set_cpusett' \
 	bash -c 'cat unknown.yaml | "$1" lint -' - "$schedrig"
 expect 'lint: schedulers are defined' 0 'scheduler.yaml: no mistakes' "$schedrig" lint scheduler.yaml
