@@ -79,78 +79,24 @@ static bool moved(json_t *op, size_t count, json_int_t tries)
 	return false;
 }
 
+/* A step each: nobody gets away, twice; one gets away, and cannot go back at once when the next one may not
+ * follow; nobody ever does, until the scheduler has gone. */
+#define MOVE(from, to) "  - move_all_tasks: {from: " from ", to: " to "}\n"
+#define STEP(verdicts) "- hold: {fixed: 0s}\n  ops:\n" ATTACH(verdicts)
+#define NOT_AT_FIRST STEP("[EPERM, EPERM, '0']") MOVE("left", "right") CAPTURE DETACH
+#define HALF_WAY STEP("['0', EPERM, EXDEV, ESRCH, '0']") MOVE("right", "left") CAPTURE DETACH
+#define REFUSED "  - {move_all_tasks: {from: left, to: right}, expect_error: GuestOs}\n"
+#define NEVER STEP("[EBUSY]") REFUSED CAPTURE DETACH MOVE("left", "right") CAPTURE
+
 void test_vetoes(void)
 {
-	_cleanup_json_ json_t *result = submit(
-		"duration: 300s\n"
-		"payloads:\n" SCHEDULER_PAYLOADS "backdrop:\n"
-		"  cgroups:\n"
-		"  - {name: left, cpu: {weight: 100}, work: [{workers: 3}]}\n"
-		"  - {name: right, cpu: {weight: 100}, empty: true}\n"
-		"steps:\n"
-		/* Nobody gets away, twice. */
-		"- hold: {fixed: 0s}\n"
-		"  ops:\n" ATTACH(
-			"[EPERM, EPERM, '0']") "  - move_all_tasks: {from: left, to: "
-					       "right}\n" CAPTURE DETACH
-					       /* One gets away, and cannot go back at
-						  once when the next one may not
-						  follow. */
-					       "- hold: {fixed: 0s}\n"
-					       "  ops:\n" ATTACH(
-						       "['0', EPERM, EXDEV, ESRCH, "
-						       "'0']") "  - move_all_tasks: "
-							       "{from: right, to: "
-							       "left}\n" CAPTURE DETACH
-							       /* Never, with what the
-								  kernel itself has
-								  another reason for.
-								*/
-							       "- hold: {fixed: 0s}\n"
-							       "  ops:\n" ATTACH(
-								       "[EBUSY]") "  "
-										  "- "
-										  "{mo"
-										  "ve_"
-										  "all"
-										  "_ta"
-										  "sks"
-										  ": "
-										  "{fr"
-										  "om:"
-										  " le"
-										  "ft,"
-										  " to"
-										  ": "
-										  "rig"
-										  "ht}"
-										  ", "
-										  "exp"
-										  "ect"
-										  "_er"
-										  "ror"
-										  ": "
-										  "Gue"
-										  "stO"
-										  "s}"
-										  "\n" CAPTURE DETACH "  "
-										  "- "
-										  "mov"
-										  "e_"
-										  "all"
-										  "_ta"
-										  "sks"
-										  ": "
-										  "{fr"
-										  "om:"
-										  " le"
-										  "ft,"
-										  " to"
-										  ": "
-										  "rig"
-										  "ht}"
-										  "\n" CAPTURE,
-		"Pass");
+	static const char scenario[] = "duration: 300s\n"
+				       "payloads:\n" SCHEDULER_PAYLOADS "backdrop:\n"
+				       "  cgroups:\n"
+				       "  - {name: left, cpu: {weight: 100}, work: [{workers: 3}]}\n"
+				       "  - {name: right, cpu: {weight: 100}, empty: true}\n"
+				       "steps:\n" NOT_AT_FIRST HALF_WAY NEVER;
+	_cleanup_json_ json_t *result = submit(scenario, "Pass");
 	EXPECT(result != NULL);
 	EXPECT(moved(op_of(result, 0, 3), 3, 3));
 	EXPECT(holds(op_of(result, 0, 4), 0) && holds(op_of(result, 0, 5), 3));
