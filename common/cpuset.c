@@ -3,6 +3,7 @@
 #include "common/cpuset.h"
 
 #include <ctype.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -63,6 +64,12 @@ struct cpuset cpuset_or(const struct cpuset *a, const struct cpuset *b)
 	for (size_t i = 0; i < ARRAY_SIZE(r.bits); i++)
 		r.bits[i] = a->bits[i] | b->bits[i];
 	return r;
+}
+
+unsigned cpuset_usable_count(void)
+{
+	cpu_set_t cpus;
+	return sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? (unsigned)CPU_COUNT(&cpus) : 1;
 }
 
 struct cpuset cpuset_first_n(unsigned n)

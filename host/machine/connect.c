@@ -244,12 +244,12 @@ void machine_info(struct machine *m, struct arena *arena, Schedrig__V1__Info *re
 	}
 	info_staged(m, arena, ret);
 	machine_info_disks(m, arena, ret);
-	long host_cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned host_cpus = vm_n_host_cpus(m->vm);
 	char **notes = arena_zalloc(arena, 2, sizeof(*notes));
-	if (notes && host_cpus > 0 && (long)m->topology.layout.n_cpus > host_cpus)
+	if (notes && m->topology.layout.n_cpus > host_cpus)
 		notes[ret->n_notes++] = empty_if_null(arena_printf(arena,
-			"%u vCPUs run on %ld host CPUs: timing in the guest contains waiting for the host",
-			m->topology.layout.n_cpus, host_cpus));
+			"%u vCPUs run on %u host CPU%s: timing in the guest contains waiting for the host",
+			m->topology.layout.n_cpus, host_cpus, host_cpus == 1 ? "" : "s"));
 	if (notes && m->speed_known && m->speed.percent < 50)
 		notes[ret->n_notes++] = empty_if_null(arena_printf(arena,
 			"this host's KVM runs at about %u %% of current hardware: time limits are widened "

@@ -113,7 +113,7 @@ static int create(struct vm *vm, unsigned n_vcpus, struct err *err)
 		return rc;
 	/* A halted vCPU that polls takes the host CPU from one that could run. Best effort: it is about
 	 * speed. */
-	if (n_vcpus > (unsigned)sysconf(_SC_NPROCESSORS_ONLN)) {
+	if (n_vcpus > vm_n_host_cpus(vm)) {
 		struct kvm_enable_cap cap = {.cap = KVM_CAP_HALT_POLL, .args = {0}};
 		(void)ioctl(vm->fd, KVM_ENABLE_CAP, &cap);
 	}
@@ -242,6 +242,11 @@ int vm_vcpu_fd(const struct vm *vm, unsigned vcpu)
 	assert(vcpu < vm->n_vcpus);
 	return vm->vcpus[vcpu].fd;
 }
+unsigned vm_n_host_cpus(const struct vm *vm)
+{
+	return vm->has_pin ? cpuset_count(&vm->pin) : cpuset_usable_count();
+}
+
 unsigned vm_n_vcpus(const struct vm *vm)
 {
 	return vm->n_vcpus;

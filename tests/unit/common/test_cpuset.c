@@ -4,6 +4,7 @@
 
 #include <criterion/criterion.h>
 #include <math.h>
+#include <sched.h>
 #include <string.h>
 
 static struct cpu_layout layout_2n4l(unsigned cores)
@@ -125,4 +126,19 @@ Test(cpu_layout, check_refuses_gaps)
 	cr_assert_lt(cpu_layout_check(&l, NULL), 0);
 	l.n_cpus = 0;
 	cr_assert_lt(cpu_layout_check(&l, NULL), 0);
+}
+
+Test(cpuset, usable_are_those_of_the_thread)
+{
+	cpu_set_t before, one;
+	cr_assert_eq(sched_getaffinity(0, sizeof(before), &before), 0);
+	cr_assert_eq(cpuset_usable_count(), (unsigned)CPU_COUNT(&before));
+	size_t first = 0;
+	while (!CPU_ISSET(first, &before))
+		first++;
+	CPU_ZERO(&one);
+	CPU_SET(first, &one);
+	cr_assert_eq(sched_setaffinity(0, sizeof(one), &one), 0);
+	cr_assert_eq(cpuset_usable_count(), 1u);
+	cr_assert_eq(sched_setaffinity(0, sizeof(before), &before), 0);
 }
