@@ -25,8 +25,5 @@ say "== scenario"
 scenario=$(realpath "${1:-$SCHEDRIG_TREE/tests/scenarios/demo.yaml}")
 shift $(($# > 0))
 cd "$SCHEDRIG_TREE"
-# In the emulated machine the vCPUs share its second CPU: nested virtualisation there does not bear many that wander.
-pin=()
-[ "$(tests/lab/lab.sh --where)" = native ] || pin=(--pin 1)
 exec "$SCHEDRIG_TREE/tests/lab/lab.sh" --timeout 1800 -- "$SCHEDRIG_BUILD/host/schedrig" run "$scenario" \
-	--kernel "${kernel##*/}" --topology "${SCHEDRIG_TOPOLOGY:-2n4l2c1t}" "${pin[@]}" "$@"
+	--kernel "${kernel##*/}" --topology "${SCHEDRIG_TOPOLOGY:-2n4l2c1t}" "$@"

@@ -17,6 +17,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <net/if.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -334,6 +335,22 @@ static pid_t start_command(int ret_pipes[2])
 	return pid;
 }
 
+// Nothing that this machine was started for runs on its first CPU, above all no vCPU. QEMU's x87 code (cpu_clear_ignne())
+// changes a word of state of the first CPU from the threads of the others, without a lock, with each XRSTOR and the like.
+// The word also holds the switches of SVM: nested paging, the global interrupt flag. A VMRUN or #VMEXIT on the first CPU at that
+// moment leaves the guest's in force in the host or the other way round, and guest or machine crash or hang (seen with
+// QEMU 10.0 and 11.1; 24 vCPUs on all CPUs did it in one boot of four). Without SVM the word never changes.
+static void leave_first_cpu(void)
+{
+	cpu_set_t cpus;
+
+	if (sched_getaffinity(0, sizeof(cpus), &cpus) < 0)
+		fail("affinity: %s", strerror(errno));
+	CPU_CLR(0, &cpus);
+	if (sched_setaffinity(0, sizeof(cpus), &cpus) < 0)
+		fail("affinity: %s", strerror(errno));
+}
+
 // Passes on what there is, up to one frame. Returns whether there was anything; closes and marks an ended
 // stream.
 static bool forward(struct pollfd *from, enum wire_type type)
@@ -435,6 +452,7 @@ int main(void)
 	load_modules();
 	wait_for_port(uevents);
 	close(uevents);
+	leave_first_cpu();
 	measure_speed(speed, sizeof(speed));
 	mount_host_files();
 	loopback_up();

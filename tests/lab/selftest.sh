@@ -34,6 +34,7 @@ inside() {
 	awk -v s="$SCHEDRIG_SPEED" 'BEGIN { print "speed <" (s > 1 && s < 1000 ? "plausible" : s) ">" }'
 	printf 'vsock <%s>\n' "$(stat -c %F /dev/vhost-vsock)"
 	printf 'probe <%s>\n' "$("$LAB_SELFTEST_PROBE" >/dev/null && echo native)"
+	printf 'cpus <%s>\n' "$(awk '/^Cpus_allowed_list:/ { print $2 }' /proc/self/status)"
 	printf 'root <%s>\n' "$(touch /usr/lab-selftest 2>/dev/null && echo writable || echo read-only)"
 	printf 'written inside\n' >from-inside
 	printf 'to stderr\n' >&2
@@ -80,6 +81,7 @@ test_everything() {
 	check "SCHEDRIG_SPEED tells" grep -q '^speed <plausible>$' out
 	check "there is a vhost-vsock device" grep -q '^vsock <character special file>$' out
 	check "KVM inside runs kernel code at native speed" grep -q '^probe <native>$' out
+	check "nothing runs on the CPU whose virtualisation is unsafe" grep -q '^cpus <1-2>$' out
 	check "the host's files are read-only" grep -q '^root <read-only>$' out
 	# shellcheck disable=SC1003 # the backslash is sed's: adds a final newline
 	check "20 MB of output arrive whole" same "$(grep '^xxx' out | cksum)" "$(big_output | sed '$a\' | cksum)"
