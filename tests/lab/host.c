@@ -28,6 +28,7 @@
 #define EXIT_LAB 125
 #define SILENCE_LIMIT_S 180 // of a machine that should say ALIVE every WIRE_ALIVE_S
 #define GRACE_S 15          // for a command that was told to end
+#define BOOTS_MAX 3         // of machines that come up unsound
 #define CONSOLE_TAIL_BYTES 3000
 
 enum machine_fds { MACHINE_WIRE_FD = 3 }; // the machine's arguments name it
@@ -37,7 +38,8 @@ struct lab {
 	const char *console, *fixed;
 	char *mounts[16];
 	size_t n_mounts;
-	char **command;
+	char **command, **machine_args;
+	unsigned boots;
 	pid_t machine;
 	int wire;
 	bool ready;
@@ -125,6 +127,27 @@ static pid_t start_machine(char **machine_args, int wire)
 	_exit(EXIT_LAB);
 }
 
+// A new machine, and the wire to it. 0, or -1 (said).
+static int begin_machine(struct lab *lab)
+{
+	int sockets[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0) {
+		say("%s", strerror(errno));
+		return -1;
+	}
+	lab->wire = sockets[0];
+	lab->machine = start_machine(lab->machine_args, sockets[1]);
+	close(sockets[1]);
+	if (lab->machine < 0) {
+		say("fork: %s", strerror(errno));
+		return -1;
+	}
+	lab->boots++;
+	lab->heard_s = now_s();
+	return 0;
+}
+
 // Session-bound or secret: no use inside, or none of its business. TMPDIR points at host directories that are
 // hidden there.
 static bool env_passes(const char *entry)
@@ -205,6 +228,13 @@ static int handle_frame(struct lab *lab)
 		return lab->timed_out ? EXIT_TIMEOUT : (unsigned char)frame[0];
 	case WIRE_FAILED:
 		return lab_failed(lab, frame);
+	case WIRE_UNSOUND:
+		if (lab->ready || lab->boots == BOOTS_MAX)
+			return lab_failed(lab, frame);
+		say("%s; starting another one", frame);
+		end_machine(lab);
+		close(lab->wire);
+		return begin_machine(lab) < 0 ? EXIT_LAB : -1;
 	default:
 		return lab_failed(lab, "nonsense from the emulated machine");
 	}
@@ -245,12 +275,12 @@ static int check_time(struct lab *lab)
 
 static int run(struct lab *lab, int signals)
 {
-	struct pollfd fds[] = {{.fd = lab->wire, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
+	struct pollfd fds[] = {{.events = POLLIN}, {.fd = signals, .events = POLLIN}};
 	struct signalfd_siginfo info;
 	int status = -1;
 
-	lab->heard_s = now_s();
 	while (status < 0) {
+		fds[0].fd = lab->wire;
 		int n = poll(fds, 2, 1000);
 
 		if (n > 0 && fds[1].revents && read(signals, &info, sizeof(info)) == sizeof(info))
@@ -279,7 +309,7 @@ int main(int argc, char **argv)
 		{"mount", required_argument, NULL, 'm'}, {"fixed", required_argument, NULL, 'f'},
 		{NULL, 0, NULL, 0}};
 	struct lab lab = {.boot_timeout_s = 180, .console = "/dev/null"};
-	int option, sockets[2], signals;
+	int option, signals;
 	sigset_t handled;
 
 	while ((option = getopt_long(argc, argv, "+", options, NULL)) >= 0) {
@@ -309,16 +339,10 @@ int main(int argc, char **argv)
 	sigaddset(&handled, SIGHUP);
 	sigprocmask(SIG_BLOCK, &handled, NULL);
 	signals = signalfd(-1, &handled, SFD_CLOEXEC);
-	if (signals < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0) {
+	if (signals < 0) {
 		say("%s", strerror(errno));
 		return EXIT_LAB;
 	}
-	lab.machine = start_machine(argv + optind, sockets[1]);
-	if (lab.machine < 0) {
-		say("fork: %s", strerror(errno));
-		return EXIT_LAB;
-	}
-	close(sockets[1]);
-	lab.wire = sockets[0];
-	return run(&lab, signals);
+	lab.machine_args = argv + optind;
+	return begin_machine(&lab) < 0 ? EXIT_LAB : run(&lab, signals);
 }

@@ -22,11 +22,13 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "wire.h"
 
 #define MAX_STRINGS 4096
 #define MAX_FIXED 8
+#define TIMER_PATIENCE_S 5
 #define NINE_P "trans=virtio,version=9p2000.L,msize=512000,"
 
 static int port = -1;
@@ -41,20 +43,33 @@ static struct {
 static size_t n_fixed;
 
 // Says why and waits for the end: the host's side kills the machine.
-static void __attribute__((noreturn, format(printf, 1, 2))) fail(const char *format, ...)
+static void __attribute__((noreturn)) give_up(enum wire_type type, const char *format, va_list ap)
 {
 	char text[512];
-	va_list ap;
 
-	va_start(ap, format);
 	vsnprintf(text, sizeof(text), format, ap);
-	va_end(ap);
 	if (port >= 0)
-		(void)wire_send(port, WIRE_FAILED, text, strlen(text));
+		(void)wire_send(port, type, text, strlen(text) + 1);
 	else
 		dprintf(2, "lab: %s\n", text);
 	for (;;)
 		pause();
+}
+
+static void __attribute__((noreturn, format(printf, 1, 2))) fail(const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	give_up(WIRE_FAILED, format, ap);
+}
+
+static void __attribute__((noreturn, format(printf, 1, 2))) unsound(const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	give_up(WIRE_UNSOUND, format, ap);
 }
 
 static void mkdirs(const char *path)
@@ -335,11 +350,54 @@ static pid_t start_command(int ret_pipes[2])
 	return pid;
 }
 
-// Nothing that this machine was started for runs on its first CPU, above all no vCPU. QEMU's x87 code (cpu_clear_ignne())
-// changes a word of state of the first CPU from the threads of the others, without a lock, with each XRSTOR and the like.
-// The word also holds the switches of SVM: nested paging, the global interrupt flag. A VMRUN or #VMEXIT on the first CPU at that
-// moment leaves the guest's in force in the host or the other way round, and guest or machine crash or hang (seen with
-// QEMU 10.0 and 11.1; 24 vCPUs on all CPUs did it in one boot of four). Without SVM the word never changes.
+static volatile sig_atomic_t ticked;
+
+static void on_tick(int sig)
+{
+	(void)sig;
+	ticked = 1;
+}
+
+// One boot of sixty with three CPUs ends with a CPU whose local APIC has the timer's interrupt in service for
+// ever (seen in QEMU's "info lapic": ISR 236, the timer still in the mode of the first seconds), so that it
+// never gets another: no preemption, no timers. Such a machine is of no use, and it shows at once.
+static void check_timers(void)
+{
+	struct itimerval soon = {.it_value = {.tv_usec = 2000}};
+	struct sigaction action = {.sa_handler = on_tick};
+	struct timespec now, start;
+	cpu_set_t all, one;
+
+	if (sched_getaffinity(0, sizeof(all), &all) < 0)
+		fail("affinity: %s", strerror(errno));
+	sigaction(SIGALRM, &action, NULL);
+	for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &all))
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		if (sched_setaffinity(0, sizeof(one), &one) < 0)
+			fail("affinity: %s", strerror(errno));
+		ticked = 0;
+		setitimer(ITIMER_REAL, &soon, NULL);
+		clock_gettime(CLOCK_MONOTONIC, &start);
+		do
+			clock_gettime(CLOCK_MONOTONIC, &now);
+		while (!ticked && now.tv_sec - start.tv_sec < TIMER_PATIENCE_S);
+		if (!ticked)
+			unsound("CPU %zu of the emulated machine gets no timer interrupts", cpu);
+	}
+	if (sched_setaffinity(0, sizeof(all), &all) < 0)
+		fail("affinity: %s", strerror(errno));
+	signal(SIGALRM, SIG_DFL);
+}
+
+// Nothing that this machine was started for runs on its first CPU, above all no vCPU. QEMU's x87 code
+// (cpu_clear_ignne()) changes a word of state of the first CPU from the threads of the others, without a
+// lock, with each XRSTOR and the like. The word also holds the switches of SVM: nested paging, the global
+// interrupt flag. A VMRUN or #VMEXIT on the first CPU at that moment leaves the guest's in force in the host
+// or the other way round, and guest or machine crash or hang (seen with QEMU 10.0 and 11.1; 24 vCPUs on all
+// CPUs did it in one boot of four). Without SVM the word never changes.
 static void leave_first_cpu(void)
 {
 	cpu_set_t cpus;
@@ -452,6 +510,7 @@ int main(void)
 	load_modules();
 	wait_for_port(uevents);
 	close(uevents);
+	check_timers();
 	leave_first_cpu();
 	measure_speed(speed, sizeof(speed));
 	mount_host_files();

@@ -4,7 +4,8 @@
 // machine may send anything. Order on the port is the order of events, so EXIT comes after all output.
 //
 //   host -> init: FIXED* MOUNT* CWD ENV* ARG+ START, then SIGNAL*
-//   init -> host: READY, then OUT | ERR | ALIVE in any order, then EXIT or FAILED
+//   init -> host: READY, then OUT | ERR | ALIVE in any order, then EXIT or FAILED; or UNSOUND instead of it
+//   all
 #ifndef TESTS_LAB_WIRE_H
 #define TESTS_LAB_WIRE_H
 
@@ -30,8 +31,9 @@ enum wire_type {
 	WIRE_OUT,
 	WIRE_ERR,
 	WIRE_ALIVE,
-	WIRE_EXIT,   // one byte: exit status as a shell reports it
-	WIRE_FAILED, // sentence: the lab, not the command, failed
+	WIRE_EXIT,    // one byte: exit status as a shell reports it
+	WIRE_FAILED,  // sentence: the lab, not the command, failed
+	WIRE_UNSOUND, // sentence: this machine is not fit for use, another one may be
 };
 
 struct wire_header {
