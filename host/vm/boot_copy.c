@@ -101,8 +101,7 @@ void boot_copy_start(struct boot_copy_job *job, const struct boot_copy *copies, 
 	/* As many as there are CPUs, although the caller comes to help: until then it creates the VM. With
 	 * two CPUs a start takes 9.9 ms so, and 10.9 ms with one helper less (bench-startup, medians of ten
 	 * passes). */
-	unsigned wanted =
-		bytes <= ALONE_BYTES || cpus < 2 ? 0 : MIN_OF(cpus, BOOT_COPY_HELPERS_MAX);
+	unsigned wanted = bytes <= ALONE_BYTES || cpus < 2 ? 0 : MIN_OF(cpus, BOOT_COPY_HELPERS_MAX);
 	/* Signals stay with the threads that expect them. */
 	sigset_t all, before;
 	sigfillset(&all);

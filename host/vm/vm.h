@@ -84,7 +84,8 @@ int vm_start(struct vm *vm, struct err *err) must_check;
 void vm_stop(struct vm *vm);
 
 unsigned vm_n_vcpus(const struct vm *vm);
-/* Host CPUs for the vCPU threads: those that they are pinned to, or else those that the calling thread may use. */
+/* Host CPUs for the vCPU threads: those that they are pinned to, or else those that the calling thread may
+ * use. */
 unsigned vm_n_host_cpus(const struct vm *vm);
 struct gmem *vm_memory(const struct vm *vm);
 /* Ends the VM from a device's write callback (power and reset registers); first caller wins. vCPU threads
