@@ -100,17 +100,27 @@ machine_gone() {
 	[ ! -d "/proc/$1" ] || [ "$(awk '/^State:/ { print $2 }' "/proc/$1/status" 2>/dev/null)" = Z ]
 }
 
+# The emulated machine among the children of process PID, which may also have dead ones of lab.sh, before it became host.c.
+machine_of() {
+	local child children
+	read -ra children <"/proc/$1/task/$1/children"
+	for child in "${children[@]}"; do
+		! grep -q '^qemu' "/proc/$child/comm" || printf '%s\n' "$child"
+	done
+}
+
 test_killed() {
 	local pid machine
 	"$lab" --emulated -- bash -c 'echo up; sleep 1000' >out 2>err &
 	pid=$!
 	check "a machine is up" wait_for_text out '^up$' $pid
-	machine=$(cat "/proc/$pid/task/$pid/children")
+	machine=$(machine_of $pid)
+	check "and is a process of its own" same "$(wc -w <<<"$machine")" 1
 	kill -KILL $pid
 	wait $pid 2>/dev/null || true
 	# The kernel delivers the parent's death before the wait above returns, but dying takes the machine a moment.
-	timeout 20 tail -f --pid="${machine// /}" /dev/null || true
-	check "kill -9 leaves no machine behind" machine_gone "${machine// /}"
+	timeout 20 tail -f --pid="$machine" /dev/null || true
+	check "kill -9 leaves no machine behind" machine_gone "$machine"
 	check "nor its lock" flock -n "$SCHEDRIG_CACHE/lab/lock" true
 }
 
