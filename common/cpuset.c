@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 void cpuset_add(struct cpuset *set, unsigned cpu)
 {
@@ -66,10 +67,18 @@ struct cpuset cpuset_or(const struct cpuset *a, const struct cpuset *b)
 	return r;
 }
 
+unsigned cpuset_online_count(void)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+	return n > 0 ? (unsigned)n : 1;
+}
+
 unsigned cpuset_usable_count(void)
 {
 	cpu_set_t cpus;
-	return sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? (unsigned)CPU_COUNT(&cpus) : 1;
+	/* It fails on hosts of more CPUs than a cpu_set_t holds. */
+	return sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? (unsigned)CPU_COUNT(&cpus)
+							      : cpuset_online_count();
 }
 
 struct cpuset cpuset_first_n(unsigned n)

@@ -28,6 +28,8 @@ bool cpuset_equal(const struct cpuset *a, const struct cpuset *b);
 bool cpuset_is_subset(const struct cpuset *a, const struct cpuset *b);
 struct cpuset cpuset_and(const struct cpuset *a, const struct cpuset *b);
 struct cpuset cpuset_or(const struct cpuset *a, const struct cpuset *b);
+/* How many CPUs the host has online, 1 or more. */
+unsigned cpuset_online_count(void);
 /* How many CPUs the calling thread may run on, 1 or more: those of its cpuset and affinity, not all of the
  * host. */
 unsigned cpuset_usable_count(void);

@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 /* (any thread) Symbols and types of the kernel: read when first needed, since most of it costs nothing until
  * then. */

@@ -242,9 +242,11 @@ int vm_vcpu_fd(const struct vm *vm, unsigned vcpu)
 	assert(vcpu < vm->n_vcpus);
 	return vm->vcpus[vcpu].fd;
 }
+
 unsigned vm_n_host_cpus(const struct vm *vm)
 {
-	return vm->has_pin ? cpuset_count(&vm->pin) : cpuset_usable_count();
+	/* The set may name some that are not there. */
+	return vm->has_pin ? MIN_OF(cpuset_count(&vm->pin), cpuset_online_count()) : cpuset_usable_count();
 }
 
 unsigned vm_n_vcpus(const struct vm *vm)

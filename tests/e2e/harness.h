@@ -81,8 +81,8 @@ bool vm_main_begin(struct vm_process *vm, const char *kernel, const char *topolo
 int vm_main_end(struct vm_process *vm, bool up);
 
 /* Starts schedrigd with the kernel (a prefix of a release), topology and further options (NULL-terminated,
- * may be NULL) and waits until it is ready; `pinned` to one host CPU as the lab wants it. False, with error
- * set, when it does not come up. */
+ * may be NULL) and waits until it is ready; `pinned`: all vCPUs on one host CPU, the last, so that controller
+ * and clients have the others to themselves. False, with error set, when it does not come up. */
 bool vm_up(struct vm_process *vm, const char *kernel, const char *topology, bool pinned,
 	const char *const *more);
 /* The same without waiting; vm_wait_ready() follows. */

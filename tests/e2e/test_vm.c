@@ -22,6 +22,9 @@ static void test_info(void)
 	EXPECT(strcmp(json_text(info, "state"), "ready") == 0, "%s", strbuf_str(&run.out));
 	EXPECT(json_array_size(json_at(info, "layout.cpus")) == n_cpus);
 	EXPECT(json_number(info, "agent_heartbeat") > 0);
+	if (n_cpus > 2) /* pinned, see main() */
+		EXPECT(strstr(strbuf_str(&run.out), " vCPUs run on 1 host CPU: "), "%s",
+			strbuf_str(&run.out));
 }
 
 static void test_heartbeat_advances(void)
